@@ -1,0 +1,170 @@
+"""Counts: how often each (main prediction, sub prediction, truth) was seen, kept in a file that work resumes from."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from classaug_ros.errors import ConfigError
+from classaug_ros.files import write_whole
+from classaug_ros.labels import LabelMap
+from classaug_ros.models import Model
+from classaug_ros.task import Task
+
+
+@dataclass(eq=False)
+class Counts:
+    """Counted triples, and what they were counted with.
+
+    Attributes:
+        main_classes: names of the m main classes.
+        sub_classes: names of the n sub classes.
+        main_model: fingerprint of the main model.
+        sub_model: fingerprint of the sub model.
+        triples: m x n x n int64, pixels seen with (main prediction, sub prediction, truth).
+        images: names of the images counted, each once.
+        datasets: fingerprint of each data set counted, by name.
+    """
+
+    main_classes: tuple[str, ...]
+    sub_classes: tuple[str, ...]
+    main_model: str
+    sub_model: str
+    triples: NDArray[np.int64]
+    images: list[str] = field(default_factory=list)
+    datasets: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def empty(cls, main: Model, sub: Model) -> Counts:
+        """Return counts of nothing yet, for two models."""
+        m, n = main.card.classes.names, sub.card.classes.names
+        return cls(m, n, main.fingerprint, sub.fingerprint, np.zeros((len(m), len(n), len(n)), np.int64))
+
+    def add(self, image: str, main: LabelMap, sub: LabelMap, truth: LabelMap) -> None:
+        """Count one image.
+
+        Args:
+            image: its name.
+            main: H x W main predictions.
+            sub: H x W sub predictions.
+            truth: H x W sub class ids; ids past the classes are unlabelled and not counted.
+        """
+        _, n, _ = self.triples.shape
+        pair = main.astype(np.int64) * n + sub
+        triple = (pair * n + truth)[truth < n]
+        np.add.at(self.triples.reshape(-1), triple, 1)
+        self.images.append(image)
+
+    def note_dataset(self, name: str, fingerprint: str) -> None:
+        """Note a data set that is counted.
+
+        Raises:
+            ConfigError: another data set of that name was counted before.
+        """
+        if self.datasets.setdefault(name, fingerprint) != fingerprint:
+            raise ConfigError(
+                f"data set {name!r} has other classes or values than when it was counted before; "
+                "give it another name or start with new counts"
+            )
+
+    def check_models(self, main: Model, sub: Model) -> None:
+        """Refuse to go on counting with other models.
+
+        Raises:
+            ConfigError: a model is not the one these counts were made with.
+        """
+        for role, model, mine in (("main", main, self.main_model), ("sub", sub, self.sub_model)):
+            if model.fingerprint != mine:
+                raise ConfigError(
+                    f"counted with another {role} model (fingerprint {mine[:12]}) than {model.path} "
+                    f"({model.fingerprint[:12]}); choose another --counts file or delete it"
+                )
+
+    def check_task(self, task: Task) -> None:
+        """Refuse a task of other classes.
+
+        Raises:
+            ConfigError: the task's main or sub classes are not the counted ones.
+        """
+        for role, space, mine in (("main", task.main, self.main_classes), ("sub", task.sub, self.sub_classes)):
+            if space.names != mine:
+                raise ConfigError(
+                    f"the task's {role} classes ({', '.join(space.names[:3])}, ...) are not the {role} model's "
+                    f"({', '.join(mine[:3])}, ...); choose the matching task or model"
+                )
+
+    def save(self, path: Path) -> None:
+        """Write the counts as a NumPy archive, whole or not at all.
+
+        Raises:
+            ConfigError: the file cannot be written.
+        """
+        arrays: dict[str, Any] = {name: np.array(getattr(self, name)) for name in _TEXTS}
+        arrays["datasets"] = np.array([*self.datasets.items()], np.str_).reshape(-1, 2)
+        archive = io.BytesIO()
+        np.savez_compressed(archive, triples=self.triples, **arrays)
+        write_whole(path, archive.getvalue())
+
+    @classmethod
+    def load(cls, path: Path) -> Counts:
+        """Read counts that ``save`` wrote.
+
+        Raises:
+            ConfigError: the file is missing or not such an archive.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as archive:
+                texts = {name: archive[name] for name in _TEXTS}
+                triples, datasets = archive["triples"], archive["datasets"]
+        except OSError as error:
+            raise ConfigError(f"{path}: cannot be read: {error.strerror or error}") from error
+        except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            raise ConfigError(f"{path}: is not a counts file of `classaug learn`: {error}") from error
+        m, n = len(texts["main_classes"]), len(texts["sub_classes"])
+        if triples.shape != (m, n, n) or triples.dtype != np.int64 or datasets.shape[1:] != (2,):
+            raise ConfigError(f"{path}: expected {m} x {n} x {n} int64 counts, found {triples.shape} {triples.dtype}")
+        return cls(
+            tuple(texts["main_classes"].tolist()),
+            tuple(texts["sub_classes"].tolist()),
+            str(texts["main_model"]),
+            str(texts["sub_model"]),
+            triples,
+            texts["images"].tolist(),
+            dict(datasets.tolist()),
+        )
+
+
+_TEXTS = ("main_classes", "sub_classes", "main_model", "sub_model", "images")
+
+
+def merge(parts: Iterable[tuple[str, Counts]]) -> Counts:
+    """Add up counts of the same two models over different images.
+
+    Args:
+        parts: the counts with a name each, for messages; at least one.
+
+    Raises:
+        ConfigError: models or classes differ, or an image is counted in two parts.
+    """
+    (_, first), *rest = parts
+    keys = ("main_classes", "sub_classes", "main_model", "sub_model")
+    total = replace(first, triples=first.triples.copy(), images=[*first.images], datasets=dict(first.datasets))
+    for name, part in rest:
+        for key in keys:
+            if getattr(part, key) != getattr(total, key):
+                raise ConfigError(f"{name}: its {key.replace('_', ' ')} differ from the first file's; do not mix them")
+        twice = set(total.images).intersection(part.images)
+        if twice:
+            raise ConfigError(f"{name}: image {min(twice)!r} was counted before; give each image to one count only")
+        for dataset, fingerprint in part.datasets.items():
+            total.note_dataset(dataset, fingerprint)
+        total.triples += part.triples
+        total.images += part.images
+    return total

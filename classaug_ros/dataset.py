@@ -1,0 +1,158 @@
+"""Data sets: folders of images with ground truth, read one sample at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from classaug_ros.errors import ConfigError
+from classaug_ros.images import Frame, read_image
+from classaug_ros.labels import LabelMap, LabelSpace
+from classaug_ros.yamlfile import Section, fingerprint, read_mapping
+
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff"})
+
+IGNORED = -1  # an annotation value that means unlabelled
+UNKNOWN = -2  # an annotation value the data set file does not mention
+
+
+@dataclass(frozen=True)
+class Sample:
+    """An image with its ground truth.
+
+    Attributes:
+        name: unique name, ``data set/file stem``.
+        image: path of the image.
+        label: path of its annotation, a one-channel image file of the same stem.
+    """
+
+    name: str
+    image: Path
+    label: Path
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Images with ground truth, whose values are mapped to classes.
+
+    Attributes:
+        name: the data set's name.
+        classes: the classes its ground truth is given in.
+        values: for each value of the annotation files (0..65535) its class id, or ``IGNORED``; other values are
+            mistakes.
+        samples: every image, by name.
+    """
+
+    name: str
+    classes: LabelSpace
+    values: Mapping[int, int]
+    samples: tuple[Sample, ...]
+
+    @property
+    def present(self) -> tuple[int, ...]:
+        """Ids of the classes the ground truth can hold, ascending."""
+        return tuple(sorted({number for number in self.values.values() if number >= 0}))
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the name, the classes and the meaning of the values."""
+        return fingerprint([self.name, self.classes.names, sorted(self.values.items())])
+
+    def read(self, sample: Sample) -> tuple[Frame, LabelMap]:
+        """Read an image and its ground truth.
+
+        Returns:
+            The image, and H x W class ids (uint8 or uint16; ``classes.unlabelled`` where not annotated). The two
+            may differ in size: the ground truth's counts.
+
+        Raises:
+            ConfigError: the annotation cannot be read, or has a value the data set file does not mention.
+            ImageError: the image cannot be read.
+        """
+        annotation = cv2.imread(str(sample.label), cv2.IMREAD_UNCHANGED)
+        if annotation is None:
+            raise ConfigError(f"{sample.label}: cannot be read as an image")
+        if annotation.ndim != 2 or annotation.dtype not in (np.uint8, np.uint16):
+            raise ConfigError(
+                f"{sample.label}: expected one channel of 8 or 16 bits, found shape {annotation.shape} "
+                f"{annotation.dtype}; convert colours to class values first"
+            )
+        return read_image(sample.image), self._translate(annotation, sample.label)
+
+    def _translate(self, annotation: NDArray[Any], path: Path) -> LabelMap:
+        table = np.full(int(np.iinfo(annotation.dtype).max) + 1, UNKNOWN, np.int32)
+        for value, number in self.values.items():
+            if value < table.size:
+                table[value] = number
+        translated = table[annotation]
+        if translated.min() == UNKNOWN:
+            value = int(annotation[translated == UNKNOWN][0])
+            raise ConfigError(
+                f"{path}: value {value} is in neither `map` nor `ignore` of data set {self.name!r}; add it to one"
+            )
+        translated[translated == IGNORED] = self.classes.unlabelled
+        return translated.astype(self.classes.dtype)
+
+
+def load_dataset(path: Path) -> Dataset:
+    """Read a data set file (YAML).
+
+    Its keys: ``name``, ``images`` and ``labels`` (folders, relative to it), ``classes`` (a classes.csv), ``map``
+    (annotation value: class name; left out, the values are the class ids) and ``ignore`` (values not annotated).
+
+    Raises:
+        ConfigError: the file is malformed, a class is unknown, a value is both mapped and ignored, there is no
+            image, or an image has no annotation.
+    """
+    section = Section(read_mapping(path), str(path), {"name", "images", "labels", "classes", "map", "ignore"})
+    classes = LabelSpace.from_csv(path.parent / section.get("classes", str))
+    name = section.get("name", str)
+    values = _values(section, classes, str(path))
+    samples = _samples(name, path.parent / section.get("images", str), path.parent / section.get("labels", str))
+    return Dataset(name, classes, values, samples)
+
+
+def _values(section: Section, classes: LabelSpace, where: str) -> dict[int, int]:
+    ignored = section.list_of("ignore", int)
+    identity = {number: name for number, name in enumerate(classes.names) if number not in ignored}
+    names = section.get("map", dict, identity)
+    values = {}
+    for value, name in names.items():
+        if not isinstance(value, int) or not 0 <= value <= 65535:
+            raise ConfigError(f"{where}: map: expected annotation values 0..65535, found {value!r}")
+        if name not in classes.names:
+            raise ConfigError(f"{where}: map: {value}: no class {name!r}; expected one of: {', '.join(classes.names)}")
+        values[value] = classes.index(name)
+    for value in ignored:
+        if value in values:
+            raise ConfigError(f"{where}: value {value} is both in `map` and in `ignore`; keep it in one of them")
+        values[value] = IGNORED
+    return values
+
+
+def _samples(name: str, images: Path, labels: Path) -> tuple[Sample, ...]:
+    annotations = {file.stem: file for file in _image_files(labels)}
+    samples = []
+    for image in _image_files(images):
+        if image.stem not in annotations:
+            raise ConfigError(f"{image}: no annotation named {image.stem}.png in {labels}")
+        samples.append(Sample(f"{name}/{image.stem}", image, annotations[image.stem]))
+    if not samples:
+        raise ConfigError(f"{images}: no images in it; expected files ending in {', '.join(sorted(IMAGE_SUFFIXES))}")
+    if len({sample.name for sample in samples}) != len(samples):
+        raise ConfigError(f"{images}: two images have the same name but for the ending; rename one")
+    return tuple(samples)
+
+
+def _image_files(folder: Path) -> Iterator[Path]:
+    try:
+        files = sorted(folder.iterdir())
+    except OSError as error:
+        raise ConfigError(f"{folder}: cannot be read: {error.strerror}") from error
+    return (file for file in files if file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith("."))

@@ -1,0 +1,9 @@
+"""Fusion: scores of both models to label maps, the rules' look-up, colours and overlay.
+
+``naive`` is the specification, ``cpu`` the form that runs; both have the same functions, and tests hold them equal.
+"""
+
+from classaug_ros.fusion.cpu import blend, colorize, label_map, look_up
+from classaug_ros.fusion.naive import nearest
+
+__all__ = ["blend", "colorize", "label_map", "look_up", "nearest"]

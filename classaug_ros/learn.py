@@ -1,0 +1,152 @@
+"""Learning: run both models over a sub data set, count, and derive the rules."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from classaug_ros import __version__
+from classaug_ros.counts import Counts
+from classaug_ros.dataset import Dataset, Sample
+from classaug_ros.errors import ConfigError
+from classaug_ros.pipeline import Pipeline
+from classaug_ros.rules import Provenance, Rules, derive
+from classaug_ros.task import Task
+
+CHECKPOINT_SECONDS = 20.0
+
+
+def count(pipeline: Pipeline, datasets: Sequence[Dataset], task: Task, path: Path, limit: int | None = None) -> Counts:
+    """Count the triples of data sets, into a file that a second call goes on from.
+
+    The file is written every ``CHECKPOINT_SECONDS``, at the end, and when the work is interrupted.
+
+    Args:
+        pipeline: both models.
+        datasets: data sets whose classes are sub classes, by name.
+        task: its classes must be those of the models.
+        path: the counts file; images in it already are not run again.
+        limit: stop after so many images in all, those counted before included.
+
+    Raises:
+        ConfigError: the data sets, the task or the counts file do not fit the models, or cannot be read or written.
+        ImageError: an image cannot be read.
+        EngineError: a model failed.
+    """
+    counts = Counts.load(path) if path.exists() else Counts.empty(pipeline.main, pipeline.sub)
+    try:
+        counts.check_models(pipeline.main, pipeline.sub)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None
+    counts.check_task(task)
+    translations = [_translation(dataset, task) for dataset in datasets]
+    for dataset in datasets:
+        counts.note_dataset(dataset.name, dataset.fingerprint)
+    work = _remaining(datasets, counts, limit)
+    saved = time.monotonic()
+    try:
+        for which, sample in tqdm(work, desc="learn", unit="image", disable=None):
+            frame, truth = datasets[which].read(sample)
+            main, sub = pipeline.predict(frame, (truth.shape[0], truth.shape[1]))
+            counts.add(sample.name, main, sub, translations[which][truth])
+            if time.monotonic() - saved > CHECKPOINT_SECONDS:
+                counts.save(path)
+                saved = time.monotonic()
+    finally:
+        counts.save(path)
+    return counts
+
+
+def derive_rules(counts: Counts, task: Task, min_support: int = 1) -> Rules:
+    """Derive a task's rules from counts.
+
+    Args:
+        counts: counted triples.
+        task: its classes must be the counted ones.
+        min_support: pixels a pair needs to have a rule, at least 1.
+
+    Raises:
+        ConfigError: the task's classes differ, or nothing was counted.
+    """
+    counts.check_task(task)
+    pixels = int(counts.triples.sum())
+    if pixels == 0:
+        raise ConfigError("no labelled pixel was counted: are all values of the ground truth ignored?")
+    provenance = Provenance(
+        task=task.fingerprint,
+        main_model=counts.main_model,
+        sub_model=counts.sub_model,
+        datasets=tuple(sorted(counts.datasets)),
+        images=len(counts.images),
+        pixels=pixels,
+        min_support=min_support,
+        package_version=__version__,
+        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    )
+    return derive(counts.triples, task, provenance)
+
+
+def summarise(counts: Counts, rules: Rules) -> str:
+    """Return what was learned as text: pairs seen, their support, and what each main class turns into."""
+    support = counts.triples.sum(axis=2)
+    seen = int((support > 0).sum())
+    ruled = int((support >= rules.provenance.min_support).sum())
+    added = rules.table >= len(rules.main_classes)
+    used = np.unique(rules.table[added]) - len(rules.main_classes)
+    names = rules.output.names[len(rules.main_classes) :]
+    never = [name for number, name in enumerate(names) if number not in used]
+    lines = [
+        f"{len(counts.images)} images, {support.sum():,} labelled pixels",
+        (
+            f"{seen} of {support.size} pairs of predictions seen, {ruled} often enough for a rule "
+            f"(min_support {rules.provenance.min_support}); {int(added.sum())} give an added class"
+        ),
+        f"added classes reached: {len(used)} of {len(names)}" + (f"; never: {', '.join(never)}" if never else ""),
+        "what main classes turn into (share of the pixels predicted as the class):",
+    ]
+    for number in np.argsort(-support.sum(axis=1), kind="stable"):
+        total = int(support[number].sum())
+        if total:
+            name, shares = rules.main_classes[number], _turns_into(rules, number, support[number])
+            lines.append(f"  {name:<16} {total:>12,} px  {shares}")
+    return "\n".join(lines)
+
+
+def _turns_into(rules: Rules, number: int, support: NDArray[np.int64]) -> str:
+    shares = np.bincount(rules.table[number], weights=support, minlength=len(rules.output)) / support.sum()
+    order = [k for k in np.argsort(-shares, kind="stable") if shares[k] >= 0.0005]
+    return ", ".join(f"{rules.output.names[k]} {shares[k]:.1%}" for k in order)
+
+
+def _translation(dataset: Dataset, task: Task) -> NDArray[np.uint16]:
+    """Return the sub class id of each value of the data set's truth; past the classes where unlabelled."""
+    table = np.full(dataset.classes.unlabelled + 1, task.sub.unlabelled, np.uint16)
+    for number in dataset.present:
+        name = dataset.classes.names[number]
+        if name not in task.sub.names:
+            raise ConfigError(
+                f"data set {dataset.name!r}: its class {name!r} is no sub class of the task; learning needs ground "
+                "truth in sub classes: map the value to one, or list it under `ignore`"
+            )
+        table[number] = task.sub.index(name)
+    return table
+
+
+def _remaining(datasets: Sequence[Dataset], counts: Counts, limit: int | None) -> list[tuple[int, Sample]]:
+    names = [dataset.name for dataset in datasets]
+    if len(set(names)) != len(names):
+        raise ConfigError(f"two data sets have the same name ({', '.join(names)}); names must be unique")
+    done = set(counts.images)
+    work = [
+        (which, sample)
+        for which, dataset in enumerate(datasets)
+        for sample in dataset.samples
+        if sample.name not in done
+    ]
+    return work if limit is None else work[: max(limit - len(done), 0)]

@@ -1,0 +1,167 @@
+"""Model cards: what a model file expects and returns."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+from classaug_ros.errors import ConfigError
+from classaug_ros.labels import LabelSpace
+from classaug_ros.yamlfile import Section, fingerprint, read_mapping
+
+CARD_NAME = "model.yaml"
+MODEL_SUFFIXES = (".onnx",)
+
+ColorOrder = Literal["rgb", "bgr"]
+OutputKind = Literal["logits", "probabilities", "labels"]
+Upsampling = Literal["half_pixel", "align_corners", "asymmetric"]
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """The image input: float32, N x 3 x height x width, x = (value - mean) * scale for uint8 values."""
+
+    name: str
+    height: int
+    width: int
+    color: ColorOrder
+    mean: tuple[float, float, float]
+    scale: tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class OutputSpec:
+    """The output: N x classes x height x width scores, or N x height x width labels.
+
+    ``upsample`` is the bilinear convention that takes scores to image size: ``half_pixel``
+    (PyTorch's align_corners=False), ``align_corners`` or ``asymmetric``. Labels are never interpolated.
+    """
+
+    name: str
+    kind: OutputKind
+    height: int
+    width: int
+    upsample: Upsampling
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """A model's name, classes (id = output channel), input and output."""
+
+    name: str
+    classes: LabelSpace
+    input: InputSpec
+    output: OutputSpec
+
+    @classmethod
+    def load(cls, path: Path) -> ModelCard:
+        """Read a ``model.yaml``.
+
+        Raises:
+            ConfigError: the file is missing or malformed, or asks for something that is not supported.
+        """
+        where = str(path)
+        top = Section(read_mapping(path), where, {"name", "classes", "input", "output"})
+        classes = LabelSpace.from_csv(path.parent / top.get("classes", str))
+        return cls(
+            top.get("name", str),
+            classes,
+            _input_spec(top.get("input", dict), f"{where}: input"),
+            _output_spec(top.get("output", dict), f"{where}: output"),
+        )
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model file with its card.
+
+    ``fingerprint`` is the SHA-256 over the file's bytes and the card: rules learned with one model are refused
+    for another, and the name may stay the same while the weights change.
+    """
+
+    path: Path
+    card: ModelCard
+    fingerprint: str
+
+
+def load_model(path: Path, card: Path | None = None) -> Model:
+    """Find a model file and read its card, ``model.yaml`` beside it unless ``card`` names another.
+
+    Args:
+        path: the model file (.onnx), or the folder that holds exactly one.
+        card: the model card, where it is not the ``model.yaml`` beside the model file.
+
+    Raises:
+        ConfigError: the model or its card is missing, ambiguous or malformed.
+    """
+    file = _model_file(path)
+    card_path = card or file.with_name(CARD_NAME)
+    if not card_path.is_file():
+        raise ConfigError(f"{file}: no model card at {card_path}; write one, or name one explicitly")
+    loaded = ModelCard.load(card_path)
+    return Model(file, loaded, _fingerprint(file, loaded))
+
+
+def _model_file(path: Path) -> Path:
+    if not path.is_dir():
+        if not path.is_file():
+            raise ConfigError(f"{path}: no such model file or folder")
+        if path.suffix not in MODEL_SUFFIXES:
+            raise ConfigError(f"{path}: expected a model file ending in {', '.join(MODEL_SUFFIXES)}")
+        return path
+    files = sorted(file for file in path.iterdir() if file.suffix in MODEL_SUFFIXES)
+    if len(files) != 1:
+        raise ConfigError(
+            f"{path}: expected one model file ({', '.join(MODEL_SUFFIXES)}) in this folder, "
+            f"found {', '.join(file.name for file in files) or 'none'}; name the file"
+        )
+    return files[0]
+
+
+def _fingerprint(file: Path, card: ModelCard) -> str:
+    digest = hashlib.sha256()
+    try:
+        with file.open("rb") as stream:
+            while block := stream.read(1 << 20):
+                digest.update(block)
+    except OSError as error:
+        raise ConfigError(f"{file}: cannot be read: {error.strerror}") from error
+    meaning = {"classes": card.classes.names, "input": asdict(card.input), "output": asdict(card.output)}
+    return fingerprint([digest.hexdigest(), meaning])
+
+
+def _input_spec(data: object, where: str) -> InputSpec:
+    section = Section(data, where, {"name", "layout", "dtype", "height", "width", "color", "mean", "scale"})
+    section.choice("layout", ("NCHW",), "NCHW")
+    section.choice("dtype", ("float32",), "float32")
+    orders: tuple[ColorOrder, ...] = ("rgb", "bgr")
+    return InputSpec(
+        section.get("name", str),
+        section.positive("height"),
+        section.positive("width"),
+        section.choice("color", orders, "rgb"),
+        _triple(section, "mean", where),
+        _triple(section, "scale", where),
+    )
+
+
+def _triple(section: Section, key: str, where: str) -> tuple[float, float, float]:
+    values = section.list_of(key, float, float)
+    if len(values) != 3:
+        raise ConfigError(f"{where}: {key}: expected three numbers, one per channel, found {list(values)}")
+    return values[0], values[1], values[2]
+
+
+def _output_spec(data: object, where: str) -> OutputSpec:
+    section = Section(data, where, {"name", "kind", "height", "width", "upsample"})
+    kinds: tuple[OutputKind, ...] = ("logits", "probabilities", "labels")
+    conventions: tuple[Upsampling, ...] = ("half_pixel", "align_corners", "asymmetric")
+    return OutputSpec(
+        section.get("name", str),
+        section.choice("kind", kinds),
+        section.positive("height"),
+        section.positive("width"),
+        section.choice("upsample", conventions, "half_pixel"),
+    )
