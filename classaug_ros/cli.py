@@ -178,8 +178,10 @@ def _make_bag(options: argparse.Namespace) -> None:
 
 
 def _play(options: argparse.Namespace) -> None:
-    from classaug_ros.player import play
-
+    try:
+        from classaug_ros.player import play
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"there is no Python module {error.name!r} here: source your ROS 2 installation") from error
     play(options.bag, rate=options.rate, loop=options.loop, topics=options.topics, clock=options.clock)
 
 
