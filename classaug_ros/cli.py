@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -60,8 +60,8 @@ def _add_learn(commands: _Commands[argparse.ArgumentParser]) -> None:
     parser.add_argument("--output", type=Path, required=True, help="rules file to write, a ROS parameter file")
     parser.add_argument("--counts", type=Path, help="counts file to write and resume from (default: beside the output)")
     parser.add_argument("--from-counts", type=Path, nargs="+", default=[], help="merge these counts; run no model")
-    parser.add_argument("--min-support", type=_positive, default=1, help="pixels a pair needs for a rule (default 1)")
-    parser.add_argument("--limit", type=_positive, help="stop after so many images")
+    parser.add_argument("--min-support", type=_at_least(1), default=1, help="pixels a rule must rest on (default 1)")
+    parser.add_argument("--limit", type=_at_least(1), help="stop after so many images")
 
 
 def _add_evaluate(commands: _Commands[argparse.ArgumentParser]) -> None:
@@ -73,14 +73,14 @@ def _add_evaluate(commands: _Commands[argparse.ArgumentParser]) -> None:
     parser.add_argument("--task", type=Path, required=True, help="task file the rules were learned for")
     parser.add_argument("--report", type=Path, required=True, help="folder for report.json and report.md")
     parser.add_argument("--save-labels", action="store_true", help="write label images to REPORT/labels as well")
-    parser.add_argument("--limit", type=_positive, help="score the first so many images only")
+    parser.add_argument("--limit", type=_at_least(1), help="score the first so many images only")
 
 
 def _add_models(parser: argparse.ArgumentParser, *, required: bool) -> None:
     for role in ("main", "sub"):
         parser.add_argument(f"--{role}", type=Path, required=required, help=f"{role} model: its file or folder")
         parser.add_argument(f"--{role}-card", type=Path, help="model card (default: model.yaml beside the model)")
-    parser.add_argument("--threads", type=int, default=0, help="CPU threads in all (default: one per core)")
+    parser.add_argument("--threads", type=_at_least(0), default=0, help="CPU threads in all (default: one per core)")
     parser.add_argument("--serial", action="store_true", help="run the models one after the other, not at once")
 
 
@@ -103,13 +103,26 @@ def _add_play(commands: _Commands[argparse.ArgumentParser]) -> None:
     parser.add_argument("--loop", action="store_true", help="start over at the end until interrupted")
     parser.add_argument("--topics", nargs="+", default=[], help="publish these topics only")
     parser.add_argument("--clock", action="store_true", help="publish /clock for nodes with use_sim_time")
+    parser.add_argument(
+        "--wait-matching-subscriptions",
+        type=_at_least(1),
+        default=1,
+        metavar="N",
+        help="wait a few seconds for N subscribers of each topic (default %(default)s)",
+    )
 
 
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"expected at least 1, found {value}")
-    return value
+def _at_least(least: int) -> Callable[[str], int]:
+    def convert(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"expected a whole number, found {text!r}") from None
+        if value < least:
+            raise argparse.ArgumentTypeError(f"expected at least {least}, found {value}")
+        return value
+
+    return convert
 
 
 def _learn(options: argparse.Namespace) -> None:
@@ -119,8 +132,8 @@ def _learn(options: argparse.Namespace) -> None:
 
     task = Task.load(options.task)
     if options.from_counts:
-        if options.dataset or options.main or options.sub:
-            raise ConfigError("--from-counts runs no model: leave out --main, --sub and --dataset")
+        if options.main or options.sub or options.dataset or options.counts or options.limit:
+            raise ConfigError("--from-counts runs no model: leave out --main, --sub, --dataset, --counts and --limit")
         counts = merge((str(path), Counts.load(path)) for path in options.from_counts)
     else:
         if not (options.dataset and options.main and options.sub):
@@ -182,7 +195,14 @@ def _play(options: argparse.Namespace) -> None:
         from classaug_ros.player import play
     except ModuleNotFoundError as error:
         raise ConfigError(f"there is no Python module {error.name!r} here: source your ROS 2 installation") from error
-    play(options.bag, rate=options.rate, loop=options.loop, topics=options.topics, clock=options.clock)
+    play(
+        options.bag,
+        rate=options.rate,
+        loop=options.loop,
+        topics=options.topics,
+        clock=options.clock,
+        subscribers=options.wait_matching_subscriptions,
+    )
 
 
 if __name__ == "__main__":

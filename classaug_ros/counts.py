@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import io
 import zipfile
+import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.lib.npyio import NpzFile
 from numpy.typing import NDArray
 
 from classaug_ros.errors import ConfigError
@@ -120,13 +122,15 @@ class Counts:
             ConfigError: the file is missing or not such an archive.
         """
         try:
-            with np.load(path, allow_pickle=False) as archive:
-                texts = {name: archive[name] for name in _TEXTS}
-                triples, datasets = archive["triples"], archive["datasets"]
+            archive = np.load(io.BytesIO(path.read_bytes()), allow_pickle=False)
+            if not isinstance(archive, NpzFile):
+                raise ConfigError(f"{path}: is not a counts file of `classaug learn`: it holds one array")
+            texts = {name: archive[name] for name in _TEXTS}
+            triples, datasets = archive["triples"], archive["datasets"]
         except OSError as error:
             raise ConfigError(f"{path}: cannot be read: {error.strerror or error}") from error
-        except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-            raise ConfigError(f"{path}: is not a counts file of `classaug learn`: {error}") from error
+        except _BROKEN as error:
+            raise ConfigError(f"{path}: is not a counts file of `classaug learn`, or broken: {error}") from error
         m, n = len(texts["main_classes"]), len(texts["sub_classes"])
         if triples.shape != (m, n, n) or triples.dtype != np.int64 or datasets.shape[1:] != (2,):
             raise ConfigError(f"{path}: expected {m} x {n} x {n} int64 counts, found {triples.shape} {triples.dtype}")
@@ -141,6 +145,8 @@ class Counts:
         )
 
 
+# What NumPy and zipfile raise for files that are no archives, lack an array, or have a byte changed.
+_BROKEN = (ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
 _TEXTS = ("main_classes", "sub_classes", "main_model", "sub_model", "images")
 
 

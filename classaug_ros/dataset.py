@@ -16,7 +16,7 @@ from classaug_ros.images import Frame, read_image
 from classaug_ros.labels import LabelMap, LabelSpace
 from classaug_ros.yamlfile import Section, fingerprint, read_mapping
 
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff"})
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg"})
 
 IGNORED = -1  # an annotation value that means unlabelled
 UNKNOWN = -2  # an annotation value the data set file does not mention
@@ -75,9 +75,13 @@ class Dataset:
             ConfigError: the annotation cannot be read, or has a value the data set file does not mention.
             ImageError: the image cannot be read.
         """
-        annotation = cv2.imread(str(sample.label), cv2.IMREAD_UNCHANGED)
+        try:
+            data = np.frombuffer(sample.label.read_bytes(), np.uint8)
+        except OSError as error:
+            raise ConfigError(f"{sample.label}: cannot be read: {error.strerror}") from error
+        annotation = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if data.size else None
         if annotation is None:
-            raise ConfigError(f"{sample.label}: cannot be read as an image")
+            raise ConfigError(f"{sample.label}: cannot be read as an image: it is broken, cut off or something else")
         if annotation.ndim != 2 or annotation.dtype not in (np.uint8, np.uint16):
             raise ConfigError(
                 f"{sample.label}: expected one channel of 8 or 16 bits, found shape {annotation.shape} "
@@ -97,7 +101,8 @@ class Dataset:
                 f"{path}: value {value} is in neither `map` nor `ignore` of data set {self.name!r}; add it to one"
             )
         translated[translated == IGNORED] = self.classes.unlabelled
-        return translated.astype(self.classes.dtype)
+        truth: LabelMap = translated.astype(self.classes.dtype)
+        return truth
 
 
 def load_dataset(path: Path) -> Dataset:
@@ -123,14 +128,16 @@ def _values(section: Section, classes: LabelSpace, where: str) -> dict[int, int]
     identity = {number: name for number, name in enumerate(classes.names) if number not in ignored}
     names = section.get("map", dict, identity)
     values = {}
+    for key, listed in (("map", names), ("ignore", ignored)):
+        for value in listed:
+            if type(value) is not int or not 0 <= value <= 65535:  # True is an int too
+                raise ConfigError(f"{where}: {key}: expected annotation values 0..65535, found {value!r}")
     for value, name in names.items():
-        if not isinstance(value, int) or not 0 <= value <= 65535:
-            raise ConfigError(f"{where}: map: expected annotation values 0..65535, found {value!r}")
         if name not in classes.names:
             raise ConfigError(f"{where}: map: {value}: no class {name!r}; expected one of: {', '.join(classes.names)}")
         values[value] = classes.index(name)
     for value in ignored:
-        if value in values:
+        if value in names:
             raise ConfigError(f"{where}: value {value} is both in `map` and in `ignore`; keep it in one of them")
         values[value] = IGNORED
     return values

@@ -39,8 +39,8 @@ class LabelSpace:
             raise ConfigError(f"expected one colour per class ({len(self.names)}), found {len(self.colors)}")
         seen: set[str] = set()
         for name in self.names:
-            if not name or name != name.strip():
-                raise ConfigError(f"class name {name!r} is empty or has spaces around it")
+            if not name or name != name.strip() or not name.isprintable():  # YAML and ROS cannot carry all the others
+                raise ConfigError(f"class name {name!r} is empty, or has spaces around it or control characters in it")
             if name in seen:
                 raise ConfigError(f"class {name!r} is given twice; names must be unique")
             seen.add(name)

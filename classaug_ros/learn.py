@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Sequence
 from datetime import datetime, timezone
@@ -20,6 +21,8 @@ from classaug_ros.rules import Provenance, Rules, derive
 from classaug_ros.task import Task
 
 CHECKPOINT_SECONDS = 20.0
+
+_logger = logging.getLogger(__name__)
 
 
 def count(pipeline: Pipeline, datasets: Sequence[Dataset], task: Task, path: Path, limit: int | None = None) -> Counts:
@@ -42,12 +45,14 @@ def count(pipeline: Pipeline, datasets: Sequence[Dataset], task: Task, path: Pat
     counts = Counts.load(path) if path.exists() else Counts.empty(pipeline.main, pipeline.sub)
     try:
         counts.check_models(pipeline.main, pipeline.sub)
+        for dataset in datasets:
+            counts.note_dataset(dataset.name, dataset.fingerprint)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
     counts.check_task(task)
     translations = [_translation(dataset, task) for dataset in datasets]
-    for dataset in datasets:
-        counts.note_dataset(dataset.name, dataset.fingerprint)
+    if counts.images:
+        _logger.info("%s: going on after %d images counted before", path, len(counts.images))
     work = _remaining(datasets, counts, limit)
     saved = time.monotonic()
     try:
@@ -59,7 +64,8 @@ def count(pipeline: Pipeline, datasets: Sequence[Dataset], task: Task, path: Pat
                 counts.save(path)
                 saved = time.monotonic()
     finally:
-        counts.save(path)
+        if counts.images:  # a mistake met at the first image leaves no file that a corrected start would not fit
+            counts.save(path)
     return counts
 
 

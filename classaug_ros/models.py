@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
@@ -149,7 +150,7 @@ def _input_spec(data: object, where: str) -> InputSpec:
 
 def _triple(section: Section, key: str, where: str) -> tuple[float, float, float]:
     values = section.list_of(key, float, float)
-    if len(values) != 3:
+    if len(values) != 3 or not all(map(math.isfinite, values)):
         raise ConfigError(f"{where}: {key}: expected three numbers, one per channel, found {list(values)}")
     return values[0], values[1], values[2]
 

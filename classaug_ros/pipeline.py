@@ -126,14 +126,16 @@ class Pipeline:
 
         Args:
             frame: the camera image, H x W.
-            rules: rules that passed ``check``.
+            rules: rules learned with these models.
             color: whether to return the classes' colours.
             overlay: whether to return the frame blended with them.
             alpha: weight of the colours in the overlay, 0..1.
 
         Raises:
+            ConfigError: the rules do not pass ``check``.
             EngineError: a model failed.
         """
+        self.check(rules)  # microseconds; the compiled look-up would read past a smaller table
         label = fusion.look_up(*self.predict(frame), rules.table)
         if not (color or overlay):
             return Augmented(label, None, None)

@@ -55,11 +55,17 @@ class Playback:
 
 
 def play(
-    bag: Path, *, rate: float = 1.0, loop: bool = False, topics: Sequence[str] = (), clock: bool = False
+    bag: Path,
+    *,
+    rate: float = 1.0,
+    loop: bool = False,
+    topics: Sequence[str] = (),
+    clock: bool = False,
+    subscribers: int = 1,
 ) -> Playback:
     """Publish a bag's messages as they were recorded, byte for byte, and return what was published.
 
-    Waits up to DISCOVERY_S for a subscriber of each topic, then plays regardless. Each message is due at a time
+    Waits up to DISCOVERY_S for subscribers of each topic, then plays regardless. Each message is due at a time
     counted from the start, so that delays do not add up; one that is late is published at once, none is left out.
     Publishers are reliable, which serves best-effort subscribers as well, and latched where the recorded ones were.
 
@@ -69,6 +75,7 @@ def play(
         loop: start again at the end, until interrupted.
         topics: play these only; none plays all.
         clock: publish the recording's time on /clock (in place of a recorded one), for nodes with ``use_sim_time``.
+        subscribers: how many to wait for on each topic.
 
     Raises:
         ConfigError: an argument is wrong, the bag cannot be read, or a message type is not installed.
@@ -84,7 +91,7 @@ def play(
         with _node() as node:
             publishers = {t.name: node.create_publisher(kind, t.name, _qos(t)) for t, kind in types.items()}
             ticker = _Clock(node) if clock else None
-            _wait_for_subscribers(node, publishers)
+            _wait_for_subscribers(node, publishers, subscribers)
             played = _publish(node, _timeline(reader, list(publishers), loop), publishers, rate, ticker)
             for publisher in node.publishers:
                 publisher.wait_for_all_acked(Duration(seconds=DELIVERY_S))
@@ -129,11 +136,12 @@ def _qos(topic: BagTopic) -> QoSProfile:
     return QoSProfile(depth=10)  # reliable, as rclpy's default is
 
 
-def _wait_for_subscribers(node: Node, publishers: Mapping[str, Any]) -> None:
+def _wait_for_subscribers(node: Node, publishers: Mapping[str, Any], wanted: int) -> None:
     deadline = time.monotonic() + DISCOVERY_S
-    while missing := [topic for topic, publisher in publishers.items() if not publisher.get_subscription_count()]:
+    while missing := [topic for topic, publisher in publishers.items() if publisher.get_subscription_count() < wanted]:
         if time.monotonic() > deadline:
-            node.get_logger().warning(f"nobody subscribes to {', '.join(missing)}; playing regardless")
+            few = "nobody subscribes" if wanted == 1 else f"fewer than {wanted} subscribe"
+            node.get_logger().warning(f"{few} to {', '.join(missing)}; playing regardless")
             break
         time.sleep(0.02)
     if len(missing) < len(publishers):

@@ -64,21 +64,22 @@ def to_markdown(report: Mapping[str, Any]) -> str:
         for name, kind in report["classes"].items()
     ]
     made = report["provenance"]
-    models = ", ".join(
-        f"{role} {model['name']} ({model['fingerprint'][:12]})" for role, model in made["models"].items()
-    )
+    models = [f"{role} {model['name']} ({model['fingerprint'][:12]})" for role, model in made["models"].items()]
     learned = made["rules"]
+    provenance = [
+        f"- {made['images']} images of data set {made['dataset']}",
+        f"- models: {', '.join(models)}",
+        f"- rules: learned {learned['created']} from {learned['images']} images of {', '.join(learned['datasets'])}",
+        f"- counted: {learned['pixels']:,} labelled pixels; min_support {learned['min_support']}",
+        f"- classaug_ros {made['package_version']}, {made['created']}",
+    ]
     parts = [
         f"# Class augmentation on {made['dataset']}",
         table_2(report),
         "## IoU % per class",
         _table(["class", "kind", *(TITLES[method] for method in methods)], per_class),
         "## Provenance",
-        f"- {made['images']} images of data set {made['dataset']}\n"
-        f"- models: {models}\n"
-        f"- rules: learned {learned['created']} from {learned['images']} images of {', '.join(learned['datasets'])} "
-        f"({learned['pixels']:,} pixels, min_support {learned['min_support']})\n"
-        f"- classaug_ros {made['package_version']}, {made['created']}",
+        "\n".join(provenance),
     ]
     return "\n\n".join(parts) + "\n"
 

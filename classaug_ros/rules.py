@@ -231,6 +231,8 @@ def _checked(name: str, kind: str, values: Mapping[str, object]) -> Any:
     items = value if array else [value]
     if not isinstance(items, Sequence) or isinstance(items, str):
         raise ConfigError(f"rules.{name}: expected {kind}, found {value!r:.60}")
+    if not items:
+        raise ConfigError(f"rules.{name}: expected {kind}, found an empty one")
     for item in items:
         if not isinstance(item, _ITEM[kind]) or isinstance(item, bool):
             raise ConfigError(f"rules.{name}: expected {kind}, found {item!r:.60}")

@@ -43,16 +43,17 @@ def scoring_for(dataset: Dataset, task: Task) -> Scoring:
     and a sub class without a namesake as the main class it is similar to, if there is just one.
 
     Raises:
-        ConfigError: the ground truth has a class that is neither a sub class nor an output class.
+        ConfigError: the ground truth is neither all in sub classes nor all in output classes.
     """
     present = [dataset.classes.names[number] for number in dataset.present]
     if set(present) <= set(task.sub.names):
         return _in_sub_classes(dataset, task)
-    unknown = [name for name in present if name not in task.output.names]
-    if unknown:
+    no_output = [name for name in present if name not in task.output.names]
+    if no_output:
+        no_sub = next(name for name in present if name not in task.sub.names)
         raise ConfigError(
-            f"data set {dataset.name!r}: its class {unknown[0]!r} is neither a sub class nor an output class of the "
-            "task; map its value to one of these, or list it under `ignore`"
+            f"data set {dataset.name!r}: expected ground truth in sub classes ({no_sub!r} is none) or in output "
+            f"classes of the task ({no_output[0]!r} is none); map their values to others, or list them under `ignore`"
         )
     return _in_output_classes(dataset, task)
 

@@ -81,7 +81,8 @@ class Section:
         kinds = kind if isinstance(kind, tuple) else (kind,)
         if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
             expected = " or ".join(k.__name__ for k in kinds)
-            raise ConfigError(f"{self._where}: {key}: expected {expected}, found {value!r}")
+            found = repr(value) if key in self._data else "no such key"
+            raise ConfigError(f"{self._where}: {key}: expected {expected}, found {found}")
         return value
 
     def choice(self, key: str, choices: tuple[S, ...], default: S | None = None) -> S:
@@ -102,7 +103,8 @@ class Section:
         """Return the list at ``key`` (missing: empty), each item of ``kind``."""
         items = self.get(key, list, [])
         for item in items:
-            if not isinstance(item, kind) and not (kind is float and isinstance(item, int)):
+            number = kind is float and isinstance(item, int)
+            if not (isinstance(item, kind) or number) or isinstance(item, bool):
                 raise ConfigError(f"{self._where}: {key}: expected a list of {kind.__name__}, found {item!r}")
         return tuple(convert(item) if convert else item for item in items)
 

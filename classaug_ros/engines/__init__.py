@@ -60,11 +60,13 @@ class CheckedEngine:
         return self._scores(output) if self._labels is None else self._ids(output, self._labels)
 
     def _scores(self, output: NDArray[Any]) -> NDArray[np.float32]:
-        if np.isnan(output.min()):
-            raise EngineError(f"{self._where} has NaN in it: the model is broken, or its precision too low")
+        if not (np.isfinite(output.min()) and np.isfinite(output.max())):  # either is NaN where one score is
+            raise EngineError(f"{self._where} has NaN or infinity in it: the model is broken, or its precision too low")
         return output.astype(np.float32, copy=False)
 
     def _ids(self, output: NDArray[Any], classes: LabelSpace) -> LabelMap:
+        if not np.issubdtype(output.dtype, np.integer):
+            raise EngineError(f"{self._where} is {output.dtype}, labels are integers; correct the card's `kind`")
         if output.min() < 0 or output.max() >= len(classes):
             raise EngineError(
                 f"{self._where} has labels {output.min()}..{output.max()}, the card's classes are "

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from classaug_ros.errors import EngineError
 from classaug_ros.models import Model
 
-ERROR_SEVERITY = 3  # ONNX Runtime's severity scale: 2 warning, 3 error
+FATAL_SEVERITY = 4  # on ONNX Runtime's scale; errors (3) are raised, printing them would tell them twice
 
 
 class OnnxRuntimeEngine:
@@ -26,7 +26,7 @@ class OnnxRuntimeEngine:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
-        options.log_severity_level = ERROR_SEVERITY
+        options.log_severity_level = FATAL_SEVERITY
         # A pool that spins while it waits would take the core that the other engine needs.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:

@@ -19,9 +19,16 @@ from classaug_ros.models import Upsampling
 
 # Rounding can make two interpolated values equal whose corners are not, and then the lower id wins. A class counts
 # as below another of higher id only if it is lower by more than the rounding of the interpolation (a few times 2^-24).
+# _LEAST does the same near zero, where the rounding of denormal numbers is absolute.
 _MARGIN = np.float32(2e-6)
+_LEAST = np.float32(1e-36)
 
-_compiled = numba.njit(nogil=True, cache=True)
+
+def _compiled(function: Any) -> Any:
+    try:
+        return numba.njit(nogil=True, cache=True)(function)
+    except RuntimeError:  # no place to keep the machine code, as in a read-only container: compiled by every process
+        return numba.njit(nogil=True)(function)
 
 
 def label_map(
@@ -32,7 +39,8 @@ def label_map(
     row, down = source_coordinates(size[0], h, convention)
     column, right = source_coordinates(size[1], w, convention)
     labels = np.empty(size, dtype)
-    winners, clear = _corner_winners(np.ascontiguousarray(scores))
+    scores = np.ascontiguousarray(scores)
+    winners, clear = _corner_winners(scores)
     rows, columns = _starts(row, max(h - 1, 1)), _starts(column, max(w - 1, 1))
     _fill_cells(scores, winners, clear, rows, columns, down, right, labels)
     return labels
@@ -83,7 +91,8 @@ def _corner_winners(scores: Any) -> Any:
                     best[x] = value
                     winners[y, x] = k
         for x in range(w):
-            clear[y, x] = best[x] - runner_up[x] > _MARGIN * (abs(best[x]) + abs(runner_up[x]))
+            least = _MARGIN * (abs(best[x]) + abs(runner_up[x])) + _LEAST
+            clear[y, x] = winners[y, x] == 0 or best[x] - runner_up[x] > least
     return winners, clear
 
 
@@ -101,8 +110,8 @@ def _candidates(corners: Any, corner_winners: Any, ids: Any, values: Any) -> int
             below = True
             for i in range(4):
                 gap = corners[winner, i] - corners[k, i]
-                least = _MARGIN * (abs(corners[winner, i]) + abs(corners[k, i])) if k < winner else np.float32(0)
-                if not (gap > least or (k > winner and gap == 0)):
+                least = _MARGIN * (abs(corners[winner, i]) + abs(corners[k, i])) + _LEAST
+                if not (gap > least if k < winner else gap >= 0):
                     below = False
                     break
             if below:

@@ -1,0 +1,132 @@
+"""The topics of one camera: its images in, its labels and pictures out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from rclpy.event_handler import PublisherEventCallbacks, SubscriptionEventCallbacks
+from rclpy.exceptions import InvalidTopicNameException
+from rclpy.lifecycle import LifecycleNode
+from rclpy.qos import QoSProfile, QoSReliabilityPolicy
+from rclpy.time import Time
+from rclpy.validate_topic_name import validate_topic_name
+from sensor_msgs.msg import CompressedImage, Image
+
+from classaug_ros.errors import ConfigError
+from classaug_ros.images import Frame, decode_compressed, decode_image, fill_image
+from classaug_ros.parameters import CameraSettings
+from classaug_ros.pipeline import Augmented
+from classaug_ros.qos import IncompatibleQos
+from classaug_ros.worker import Wanted
+
+OUTPUT_DEPTH = 5
+"""Output images kept for reliable subscribers that are behind."""
+
+
+class CameraTopics:
+    """One camera in ROS: publishers from the start, a subscription while the node is active."""
+
+    def __init__(self, node: LifecycleNode, camera: CameraSettings, reliability: str, depth: int) -> None:
+        """Make the publishers ``~/<camera>/label``, ``overlay`` and ``label_color``.
+
+        Args:
+            node: the node that owns the topics.
+            camera: name, topic and transport.
+            reliability: asked of the camera: best_effort or reliable.
+            depth: images the middleware keeps until they are taken.
+
+        Raises:
+            ConfigError: the image topic is no topic name.
+        """
+        self._node = node
+        self._compressed = camera.image_transport == "compressed"
+        topic = f"{camera.image_topic}/compressed" if self._compressed else camera.image_topic
+        self._topic = _checked_topic(node, topic, f"{camera.name}.image_topic")
+        self._image_qos = QoSProfile(depth=depth, reliability=QoSReliabilityPolicy[reliability.upper()])
+        self._subscription: Any = None
+        self._label = self._output(f"~/{camera.name}/label")
+        self._overlay = self._output(f"~/{camera.name}/overlay")
+        self._color = self._output(f"~/{camera.name}/label_color")
+
+    @property
+    def image_topic(self) -> str:
+        """Full name of the topic that is read."""
+        return self._topic
+
+    def subscribe(self, receive: Callable[[Any], None], lose: Callable[[int], None]) -> None:
+        """Hand every message that comes from now on to ``receive``, and to ``lose`` how many got lost on the way."""
+        self._subscription = self._node.create_subscription(
+            CompressedImage if self._compressed else Image,
+            self._topic,
+            receive,
+            self._image_qos,
+            event_callbacks=SubscriptionEventCallbacks(
+                incompatible_qos=IncompatibleQos(self._node, self._topic, publishing=False),
+                message_lost=lambda event: lose(event.total_count_change),
+            ),
+        )
+
+    def unsubscribe(self) -> None:
+        """Receive nothing any more."""
+        if self._subscription is not None:
+            self._node.destroy_subscription(self._subscription)
+            self._subscription = None
+
+    def destroy(self) -> None:
+        """Take all topics back."""
+        self.unsubscribe()
+        for publisher in (self._label, self._overlay, self._color):
+            self._node.destroy_lifecycle_publisher(publisher)
+
+    def wanted(self) -> Wanted:
+        """Return which outputs somebody subscribes to now."""
+        return Wanted(
+            label=self._label.get_subscription_count() > 0,
+            overlay=self._overlay.get_subscription_count() > 0,
+            color=self._color.get_subscription_count() > 0,
+        )
+
+    def decode(self, message: Any) -> Frame:
+        """Return the image of a message; ImageError when it cannot be used."""
+        return decode_compressed(message) if self._compressed else decode_image(message)
+
+    def publish(self, message: Any, augmented: Augmented, wanted: Wanted) -> None:
+        """Publish what is wanted, with the header of ``message``."""
+        if wanted.label:
+            encoding = "mono8" if augmented.label.dtype.itemsize == 1 else "16UC1"
+            self._label.publish(_image(message.header, augmented.label, encoding))
+        if wanted.overlay:
+            self._overlay.publish(_image(message.header, augmented.overlay, "rgb8"))
+        if wanted.color:
+            self._color.publish(_image(message.header, augmented.color, "rgb8"))
+
+    def age(self, message: Any) -> float:
+        """Return the seconds, on the node's clock, since the stamp of a message; nan when it has none."""
+        stamp = Time.from_msg(message.header.stamp)
+        if stamp.nanoseconds == 0:
+            return math.nan
+        return float((self._node.get_clock().now().nanoseconds - stamp.nanoseconds) * 1e-9)
+
+    def _output(self, topic: str) -> Any:
+        name = self._node.resolve_topic_name(topic)
+        events = PublisherEventCallbacks(incompatible_qos=IncompatibleQos(self._node, name, publishing=True))
+        # Reliable serves subscribers of both kinds.
+        qos = QoSProfile(depth=OUTPUT_DEPTH, reliability=QoSReliabilityPolicy.RELIABLE)
+        return self._node.create_lifecycle_publisher(Image, topic, qos, event_callbacks=events)
+
+
+def _checked_topic(node: LifecycleNode, topic: str, parameter: str) -> str:
+    try:
+        validate_topic_name(topic)
+    except InvalidTopicNameException as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"parameter {parameter} makes {topic!r}, which is no topic name: {reason}") from None
+    return str(node.resolve_topic_name(topic))
+
+
+def _image(header: Any, pixels: Any, encoding: str) -> Image:
+    message = Image(header=header)
+    fill_image(message, pixels, encoding)
+    return message

@@ -1,0 +1,93 @@
+"""Records what a node publishes into a bag, and when each message came."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping
+from functools import partial
+
+import rclpy
+from rclpy.context import Context
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, QoSProfile
+
+from classaug_ros.bags import BagWriter, decode_message
+
+IMAGE = "sensor_msgs/msg/Image"
+
+
+class Recorder:
+    """Subscribes to image topics and latched topics in a thread of its own; use as a context manager.
+
+    Attributes:
+        arrivals: per image topic the arrival time (monotonic seconds) by header stamp (ns).
+        latched: the last message (CDR bytes) of each latched topic.
+    """
+
+    def __init__(self, bag: BagWriter, images: Mapping[str, type], latched: Mapping[str, type]) -> None:
+        """Subscribe.
+
+        Args:
+            bag: takes every message.
+            images: message type by topic, of topics with a header stamp.
+            latched: message type by topic, of topics whose last message late subscribers get.
+        """
+        self.arrivals: dict[str, dict[int, float]] = {topic: {} for topic in images}
+        self.latched: dict[str, bytes] = {}
+        self._bag = bag
+        self._changed = threading.Condition()
+        self._context = Context()
+        rclpy.init(context=self._context, args=[])
+        self._node = Node("classaug_recorder", context=self._context)
+        for topic, kind in images.items():
+            bag.add_topic(topic, IMAGE)
+            qos = QoSProfile(depth=50)
+            self._node.create_subscription(kind, topic, partial(self._image, topic), qos, raw=True)
+        for topic, kind in latched.items():
+            bag.add_topic(topic, _type_name(kind), latched=True)
+            qos = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+            self._node.create_subscription(kind, topic, partial(self._latched, topic), qos, raw=True)
+        self._executor = SingleThreadedExecutor(context=self._context)
+        self._executor.add_node(self._node)
+        self._thread = threading.Thread(target=self._executor.spin)
+
+    def wait_for_latched(self, topic: str, timeout: float) -> bool:
+        """Wait up to ``timeout`` seconds for a latched message; tell whether it came."""
+        with self._changed:
+            return self._changed.wait_for(lambda: topic in self.latched, timeout)
+
+    def wait_for_images(self, topic: str, count: int, timeout: float) -> bool:
+        """Wait up to ``timeout`` seconds for a number of images; tell whether they came."""
+        with self._changed:
+            return self._changed.wait_for(lambda: len(self.arrivals[topic]) >= count, timeout)
+
+    def __enter__(self) -> Recorder:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._executor.shutdown()
+        self._thread.join()
+        self._node.destroy_node()
+        self._context.try_shutdown()
+
+    def _image(self, topic: str, data: bytes) -> None:
+        arrival = time.monotonic()
+        stamp = decode_message(data, IMAGE).header.stamp
+        with self._changed:
+            self.arrivals[topic][stamp.sec * 10**9 + stamp.nanosec] = arrival
+            self._changed.notify_all()
+        self._bag.write(topic, time.time_ns(), data)
+
+    def _latched(self, topic: str, data: bytes) -> None:
+        with self._changed:
+            self.latched[topic] = data
+            self._changed.notify_all()
+        self._bag.write(topic, time.time_ns(), data)
+
+
+def _type_name(kind: type) -> str:
+    package, folder, _ = kind.__module__.split(".", 2)
+    return f"{package}/{folder}/{kind.__name__}"

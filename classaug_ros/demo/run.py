@@ -1,0 +1,284 @@
+"""The demo: learn rules on drawn street scenes, then play a drive to the node over ROS 2 and score what it publishes.
+
+``python -m classaug_ros.demo.run``; needs rclpy, no GPU and no data.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from classaug_ros import fusion
+from classaug_ros.bags import BagReader, BagWriter, decode_message, make_bag
+from classaug_ros.dataset import Dataset, load_dataset
+from classaug_ros.demo.datasets import write_dataset, write_drive
+from classaug_ros.demo.sheet import Picture, contact_sheet, write_picture, write_video
+from classaug_ros.errors import ClassaugError, ConfigError
+from classaug_ros.evaluate import evaluate
+from classaug_ros.fastdds import profiles_variable
+from classaug_ros.images import decode_image
+from classaug_ros.learn import count, derive_rules, summarise
+from classaug_ros.models import load_model
+from classaug_ros.pipeline import Pipeline
+from classaug_ros.report import build_report, table_2, write_report
+from classaug_ros.rules import Rules
+from classaug_ros.task import Task
+
+HERE = Path(__file__).resolve().parent
+PROFILE = HERE.parents[1] / "config/fastdds.xml"
+MARKER = ".classaug-demo"  # says that a folder is ours to empty
+
+CAMERA = "front"
+NODE = "/classaug_node"
+IMAGE_TOPIC = f"/{CAMERA}/image_raw"
+LABEL_TOPIC = f"{NODE}/{CAMERA}/label"
+OVERLAY_TOPIC = f"{NODE}/{CAMERA}/overlay"
+INFO_TOPIC = f"{NODE}/label_info"
+
+RATE = 5.0  # Hz
+LEARNING_SEEDS = range(5000, 5060)  # neither trained on nor driven through
+DRIVE_SEED = 22
+START_TIMEOUT = 60.0  # s: the first start on a machine compiles the fusion
+END_TIMEOUT = 5.0
+
+
+@dataclass(frozen=True)
+class Drive:
+    """What came back over ROS.
+
+    Attributes:
+        sent: frames played.
+        labels: label images received.
+        overlays: overlay images received.
+        identical: label images equal, pixel for pixel, to those computed without ROS.
+        latency: ms from the image's arrival to its label's arrival in the recorder, one per label.
+    """
+
+    sent: int
+    labels: int
+    overlays: int
+    identical: int
+    latency: list[float]
+
+    def in_short(self) -> str:
+        """Return the figures in a few lines."""
+        p50, p95, p99 = np.percentile(self.latency, (50, 95, 99)) if self.latency else (np.nan,) * 3
+        return (
+            f"{self.sent} frames sent, {self.labels} labels and {self.overlays} overlays received, "
+            f"{self.sent - self.labels} dropped\n"
+            f"{self.identical} of {self.labels} label images identical to those computed without ROS\n"
+            f"latency p50 / p95 / p99: {p50:.0f} / {p95:.0f} / {p99:.0f} ms, from image to label at a subscriber"
+        )
+
+
+def main() -> int:
+    """Run the demo; return 0, or 1 when frames were lost or differ."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--output", type=Path, default=Path("demo-output"), help="folder for all results")
+    parser.add_argument("--frames", type=int, default=60, help="length of the drive (default %(default)s)")
+    options = parser.parse_args()
+    start = time.monotonic()
+    try:
+        drive = run(options.output, options.frames)
+    except ClassaugError as error:
+        print(f"demo: {error}", file=sys.stderr)
+        return 2
+    print(f"\n{time.monotonic() - start:.0f} s in all")
+    return 0 if drive.sent == drive.labels == drive.overlays == drive.identical else 1
+
+
+def run(output: Path, frames: int) -> Drive:
+    """Run every step of the demo, telling what it does.
+
+    Args:
+        output: folder for the results; emptied if an earlier demo made it.
+        frames: length of the drive.
+
+    Raises:
+        ClassaugError: a step failed.
+    """
+    if not PROFILE.is_file():
+        raise ConfigError(f"{PROFILE}: missing; run the demo from a checkout of the project, with `make demo`")
+    _prepare(output)
+    print(f"1/5 drawing {len(LEARNING_SEEDS)} street scenes to learn from and a drive of {frames} frames")
+    learning = load_dataset(write_dataset(output / "learning", LEARNING_SEEDS, name="demo-learning"))
+    driven = load_dataset(write_drive(output / "drive", DRIVE_SEED, frames, RATE))
+    task = Task.load(HERE / "task.yaml")
+    main_model, sub_model = load_model(HERE / "models/main"), load_model(HERE / "models/sub")
+    with Pipeline(main_model, sub_model) as pipeline:
+        print("\n2/5 learning rules from both models on the scenes")
+        counts = count(pipeline, [learning], task, output / "rules.counts.npz")
+        rules = derive_rules(counts, task)
+        rules.save(output / "rules.yaml")
+        print(summarise(counts, rules))
+
+        print("\n3/5 scoring main model, sub model and rules on the drive, without ROS")
+        evaluation = evaluate(pipeline, driven, task, rules, labels=output / "labels")
+        report = build_report(evaluation, pipeline, driven, rules)
+
+    print(f"\n4/5 playing the drive at {RATE:g} Hz to classaug_node, a process of its own, over ROS 2 topics")
+    make_bag(driven.samples[0].image.parent, output / "drive_bag", topic=IMAGE_TOPIC, rate=RATE)
+    with _ros_environment():
+        drive = _play_to_node(output, frames)
+
+    print("\n5/5 drawing the results")
+    with Pipeline(main_model, sub_model) as pipeline:
+        _draw(output, driven, task, rules, pipeline)
+    write_report(report, output / "report")
+    print(f"\n{table_2(report)}\n\n{drive.in_short()}\n\nto look at, in {output}:")
+    for name, what in _RESULTS.items():
+        print(f"  {name:<20} {what}")
+    return drive
+
+
+_RESULTS = {
+    "contact_sheet.png": "images, main model alone, augmented, truth",
+    "overlay.mp4": "the overlay as the node published it",
+    "report/report.md": "Table 2 and the IoU of each class",
+    "recorded_bag": "rosbag2 of images, labels and overlays",
+    "rules.yaml": "the learned rules, a ROS parameter file",
+}
+
+
+def _prepare(output: Path) -> None:
+    if output.exists():
+        if not (output / MARKER).exists() and any(output.iterdir()):
+            raise ConfigError(f"{output}: is not empty and not of an earlier demo; name another folder with --output")
+        shutil.rmtree(output)
+    output.mkdir(parents=True)
+    (output / MARKER).touch()
+
+
+@contextmanager
+def _ros_environment() -> Iterator[None]:
+    """Keep the demo's topics on this machine, apart from other ROS programs unless a domain is set."""
+    ours = {
+        "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
+        "ROS_DOMAIN_ID": os.environ.get("ROS_DOMAIN_ID", "77"),
+        # Shared memory large enough for images; Fast DDS' default sends them in pieces over UDP and loses some.
+        profiles_variable(): str(PROFILE),
+    }
+    before = {name: os.environ.get(name) for name in ours}
+    os.environ.update(ours)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _play_to_node(output: Path, frames: int) -> Drive:
+    from sensor_msgs.msg import Image
+    from std_msgs.msg import String
+
+    from classaug_ros.demo.recorder import Recorder
+
+    images = {IMAGE_TOPIC: Image, LABEL_TOPIC: Image, OVERLAY_TOPIC: Image}
+    bag = output / "recorded_bag"
+    with BagWriter(bag) as writer, Recorder(writer, images, {INFO_TOPIC: String}) as recorder, _node(output) as node:
+        if not recorder.wait_for_latched(INFO_TOPIC, START_TIMEOUT):
+            raise ClassaugError(
+                f"classaug_node did not become active (exit status {node.poll()}); see {output}/node.log"
+            )
+        # Both the node and the recorder are to see every frame.
+        play = ["-m", "classaug_ros.cli", "play", str(output / "drive_bag"), "--wait-matching-subscriptions", "2"]
+        subprocess.run([sys.executable, *play], check=True)
+        for topic in (LABEL_TOPIC, OVERLAY_TOPIC):
+            recorder.wait_for_images(topic, frames, END_TIMEOUT)
+        arrivals = recorder.arrivals
+    asked, answered = arrivals[IMAGE_TOPIC], arrivals[LABEL_TOPIC]
+    latency = [1000 * (answered[stamp] - asked[stamp]) for stamp in answered if stamp in asked]
+    identical = _identical(bag, output / "labels")
+    return Drive(frames, len(answered), len(arrivals[OVERLAY_TOPIC]), identical, latency)
+
+
+@contextmanager
+def _node(output: Path) -> Iterator[subprocess.Popen[bytes]]:
+    parameters = {
+        "cameras": f"[{CAMERA}]",
+        f"{CAMERA}.image_topic": IMAGE_TOPIC,
+        "main_model": HERE / "models/main",
+        "sub_model": HERE / "models/sub",
+        "rules_file": output / "rules.yaml",
+        "image_reliability": "reliable",
+    }
+    arguments = [word for name, value in parameters.items() for word in ("-p", f"{name}:={value}")]
+    command = [sys.executable, "-m", "classaug_ros.node", "--ros-args", *arguments]
+    with (output / "node.log").open("wb") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
+        try:
+            yield process
+        finally:
+            process.terminate()
+            try:
+                process.wait(END_TIMEOUT)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def _recorded(bag: Path, topic: str) -> Iterator[Any]:
+    with BagReader(bag) as reader:
+        for message in reader.messages([topic]):
+            yield decode_message(message.data, "sensor_msgs/msg/Image")
+
+
+def _identical(bag: Path, labels: Path) -> int:
+    """Count the recorded label images that equal those computed without ROS, matched by header stamp."""
+    stamps = [(m.header.stamp.sec, m.header.stamp.nanosec) for m in _recorded(bag, IMAGE_TOPIC)]
+    expected = dict(zip(sorted(stamps), sorted(labels.iterdir()), strict=False))
+    same = 0
+    for message in _recorded(bag, LABEL_TOPIC):
+        stamp = (message.header.stamp.sec, message.header.stamp.nanosec)
+        label = message.data.reshape(message.height, message.width)
+        same += stamp in expected and np.array_equal(label, cv2.imread(str(expected[stamp]), cv2.IMREAD_UNCHANGED))
+    return same
+
+
+def _draw(output: Path, driven: Dataset, task: Task, rules: Rules, pipeline: Pipeline) -> None:
+    overlays = (decode_image(message).rgb() for message in _recorded(output / "recorded_bag", OVERLAY_TOPIC))
+    write_video(output / "overlay.mp4", overlays, RATE)
+    palettes = {
+        "main": pipeline.main.card.classes.palette(),
+        "output": rules.output.palette(),
+        "truth": _truth_palette(driven, task),
+    }
+    rows = []
+    for number in np.linspace(0, len(driven.samples) - 1, 5).astype(int)[:4]:
+        frame, truth = driven.read(driven.samples[number])
+        image = frame.rgb()
+        main, _ = pipeline.predict(frame)
+        label = pipeline.augment(frame, rules).label
+        shown = (("main", main), ("output", label), ("truth", truth))
+        rows.append([image, *(fusion.blend(image, fusion.colorize(ids, palettes[name]), 0.65) for name, ids in shown)])
+    titles = ("camera image", "main model alone", "with added classes", "ground truth")
+    sheet = contact_sheet(titles, rows, rules.output, len(rules.main_classes))
+    write_picture(output / "contact_sheet.png", sheet)
+
+
+def _truth_palette(driven: Dataset, task: Task) -> Picture:
+    """Return the truth's colours: those of the output class that each truth class means."""
+    palette = np.zeros((driven.classes.unlabelled + 1, 3), np.uint8)
+    for number, name in enumerate(driven.classes.names):
+        means = [i for i, similar in enumerate(task.similar) if task.sub.index(name) in similar]
+        palette[number] = task.main.colors[means[0]] if means else task.sub.colors[task.sub.index(name)]
+    return palette
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,289 @@
+"""The lifecycle node: camera topics to augmented labels.
+
+ROS (rclpy) is at home here and in the modules only this one uses: node_parameters,
+camera_topics, qos, label_info.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from functools import partial, wraps
+
+import rclpy
+from builtin_interfaces.msg import Time
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from rclpy.clock import Clock
+from rclpy.clock_type import ClockType
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.logging import get_logger
+from rclpy.parameter import Parameter
+from rclpy.signals import SignalHandlerOptions
+from std_srvs.srv import Trigger
+
+from classaug_ros.camera_topics import CameraTopics
+from classaug_ros.diagnostics import Level, Status, camera_status
+from classaug_ros.errors import ClassaugError
+from classaug_ros.label_info import LabelInfoTopics
+from classaug_ros.loaded import Loaded
+from classaug_ros.node_parameters import NodeParameters
+from classaug_ros.worker import Worker
+
+NAME = "classaug_node"
+DIAGNOSTICS_PERIOD = 1.0
+"""Seconds between two diagnostics messages."""
+
+_Transition = Callable[["ClassaugNode", LifecycleState], TransitionCallbackReturn]
+
+
+def _reported(transition: _Transition) -> _Transition:
+    """Log what a transition raises (rclpy keeps it to itself): a user's mistake fails it, a defect is an error."""
+
+    @wraps(transition)
+    def reported(node: ClassaugNode, state: LifecycleState) -> TransitionCallbackReturn:
+        try:
+            return transition(node, state)
+        except ClassaugError as error:
+            node.report(str(error))
+            return TransitionCallbackReturn.FAILURE
+        except Exception:  # noqa: BLE001 (told here, or never)
+            node.report(traceback.format_exc())
+            return TransitionCallbackReturn.ERROR
+
+    return reported
+
+
+class ClassaugNode(LifecycleNode):
+    """Subscribes to cameras and publishes augmented labels, overlays and diagnostics.
+
+    Configuring checks the parameters, loads models and rules and makes the publishers; activating subscribes and
+    starts the worker. The executor's thread only receives; the worker's thread runs the models.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(NAME, automatically_declare_parameters_from_overrides=True)
+        self._table = NodeParameters(self)
+        self.add_post_set_parameters_callback(self._parameters_changed)
+        self._state = "unconfigured"
+        self._problem = ""
+        self._cameras: dict[str, CameraTopics] = {}
+        self._loaded: Loaded  # from configuration to clean-up
+        self._label_info: LabelInfoTopics  # likewise
+        self._worker: Worker | None = None
+        self._undo_configure = ExitStack()
+        self._undo_activate = ExitStack()
+        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        # Steady time: diagnostics go on while simulated time stands still.
+        self.create_timer(DIAGNOSTICS_PERIOD, self._publish_diagnostics, clock=Clock(clock_type=ClockType.STEADY_TIME))
+
+    def start(self) -> None:
+        """Configure and activate, unless the parameter autostart is false."""
+        if self._table.autostart and self.trigger_configure() == TransitionCallbackReturn.SUCCESS:
+            self.trigger_activate()
+
+    def stop(self) -> None:
+        """Go to the state finalized from whichever state the node is in."""
+        if self._state != "finalized":
+            self.trigger_shutdown()
+
+    def report(self, problem: str) -> None:
+        """Log why a transition did not succeed, and keep it for the diagnostics."""
+        self._problem = problem
+        self.get_logger().error(problem)
+
+    @_reported
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Check the parameters, load models and rules, make publishers and the service."""
+        self._problem = ""
+        settings = self._table.settings()
+        with ExitStack() as undo:
+            loaded = Loaded.load(settings)
+            undo.callback(loaded.pipeline.close)
+            cameras = {}
+            for camera in settings.cameras:
+                topics = CameraTopics(self, camera, settings.image_reliability, settings.image_depth)
+                undo.callback(topics.destroy)
+                cameras[camera.name] = topics
+            self._label_info = LabelInfoTopics(self)
+            undo.callback(self._label_info.destroy)
+            service = self.create_service(Trigger, "~/reload_rules", self._reload_rules)
+            undo.callback(self.destroy_service, service)
+            self._table.freeze(True)
+            undo.callback(self._table.freeze, False)
+            self._undo_configure = undo.pop_all()
+        self._loaded, self._cameras = loaded, cameras
+        self._state = "inactive"
+        for line in loaded.in_short():
+            self.get_logger().info(line)
+        return super().on_configure(state)
+
+    @_reported
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Start the worker and subscribe to the cameras."""
+        super().on_activate(state)
+        rules, alpha = self._loaded.rules, self.get_parameter("overlay_alpha").value
+        self._worker = Worker(self._loaded.pipeline, rules, alpha, self._cameras, self.get_logger().warning)
+        self._undo_activate.callback(self._worker.stop)
+        self._label_info.publish(rules)
+        for name, topics in self._cameras.items():
+            self._undo_activate.callback(topics.unsubscribe)
+            topics.subscribe(partial(self._worker.receive, name), partial(self._worker.lose, name))
+        self._state = "active"
+        return TransitionCallbackReturn.SUCCESS
+
+    @_reported
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Unsubscribe and stop the worker; the frame being worked on is still published."""
+        self._stop_working()
+        self._state = "inactive"
+        return super().on_deactivate(state)
+
+    @_reported
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Release everything that configuring made."""
+        self._release()
+        self._state = "unconfigured"
+        return super().on_cleanup(state)
+
+    @_reported
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Stop and release everything, for good."""
+        self._release()
+        self._state = "finalized"
+        return super().on_shutdown(state)
+
+    @_reported
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """After a defect in a transition: release everything and be unconfigured."""
+        self._release()
+        self._state = "unconfigured"
+        return super().on_error(state)
+
+    def _stop_working(self) -> None:
+        self._undo_activate.close()
+        self._worker = None
+
+    def _release(self) -> None:
+        self._stop_working()
+        self._cameras = {}
+        self._undo_configure.close()
+
+    def _reload_rules(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        try:
+            reloaded = self._loaded.reloaded(self._table.settings())
+        except ClassaugError as error:
+            response.message = f"the old rules stay in use: {error}"
+            self.get_logger().error(response.message)
+            return response
+        renamed = reloaded.rules.label_info() != self._loaded.rules.label_info()
+        self._loaded = reloaded
+        if self._worker is not None:
+            self._worker.rules = reloaded.rules
+            if renamed:
+                self._label_info.publish(reloaded.rules)
+        response.success = True
+        response.message = reloaded.rules_in_short()
+        self.get_logger().info(response.message)
+        return response
+
+    def _parameters_changed(self, parameters: list[Parameter]) -> None:
+        for parameter in parameters:
+            if parameter.name == "overlay_alpha" and self._worker is not None:
+                self._worker.alpha = parameter.value
+
+    def _publish_diagnostics(self) -> None:
+        statuses = {f"{self.get_name()}: node": self._node_status()}
+        for name, topics in self._cameras.items():
+            status = self._camera_status(name)
+            status.values["image topic"] = topics.image_topic
+            statuses[f"{self.get_name()}: camera {name}"] = status
+        stamp = self.get_clock().now().to_msg()
+        self._diagnostics.publish(_diagnostic_array(stamp, statuses, self.get_fully_qualified_name()))
+
+    def _camera_status(self, name: str) -> Status:
+        if self._worker is None:
+            return Status(Level.OK, self._state, {})
+        summary = self._worker.recent[name].summary(time.monotonic())
+        counts = self._worker.frames.counts(name)
+        return camera_status(counts, summary, self._loaded.settings.stale_after)
+
+    def _node_status(self) -> Status:
+        if self._state == "unconfigured" and self._problem:
+            return Status(Level.ERROR, self._problem, {})
+        configured = self._state in ("inactive", "active")
+        return Status(Level.OK, self._state, self._loaded.description() if configured else {})
+
+
+def _diagnostic_array(stamp: Time, statuses: Mapping[str, Status], hardware: str) -> DiagnosticArray:
+    message = DiagnosticArray()
+    message.header.stamp = stamp
+    message.status = [
+        DiagnosticStatus(
+            level=bytes([status.level]),
+            name=name,
+            message=status.message,
+            hardware_id=hardware,
+            values=[KeyValue(key=key, value=value) for key, value in status.values.items()],
+        )
+        for name, status in statuses.items()
+    ]
+    return message
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the node until SIGINT or SIGTERM.
+
+    Args:
+        argv: arguments after the program's name; the command line's when left out.
+
+    Returns:
+        0 after a clean end, 2 when ROS cannot use the arguments.
+    """
+    # Handlers of our own: rclpy's would end the context before the node could shut itself down.
+    ended = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: ended.set())
+    arguments = sys.argv[1:] if argv is None else argv
+    try:
+        rclpy.init(args=[NAME, *arguments], signal_handler_options=SignalHandlerOptions.NO)
+        node = ClassaugNode()
+    except (RuntimeError, ValueError) as error:  # what rcl and rclpy raise for arguments and parameter files
+        get_logger(NAME).fatal(_argument_error(error))
+        rclpy.try_shutdown()
+        return 2
+    try:
+        _run(node, ended)
+    finally:
+        rclpy.try_shutdown()
+    return 0
+
+
+def _run(node: ClassaugNode, ended: threading.Event) -> None:
+    node.start()
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    with ThreadPoolExecutor(1, "classaug-executor") as threads:
+        spinning = threads.submit(executor.spin)
+        spinning.add_done_callback(lambda _: ended.set())  # a defect in a callback ends the node
+        ended.wait()
+        executor.shutdown()
+    node.stop()
+    node.destroy_node()
+    spinning.result()
+
+
+def _argument_error(error: Exception) -> str:
+    if "PARAMETER_NOT_SET" in str(error):
+        return "a parameter given is an empty list, which ROS parameters cannot be; leave it out or fill it"
+    return str(error).partition(", at /")[0]  # the rest is a place in rcl's own source
+
+
+if __name__ == "__main__":
+    sys.exit(main())

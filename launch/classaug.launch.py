@@ -1,0 +1,166 @@
+"""Starts classaug_node for a vehicle; beside it, where asked, a bag that plays and RViz."""
+
+import importlib.util
+import os
+import sys
+from pathlib import Path
+
+from launch import LaunchContext, LaunchDescription
+from launch.action import Action
+from launch.actions import (
+    DeclareLaunchArgument,
+    ExecuteProcess,
+    OpaqueFunction,
+    RegisterEventHandler,
+    SetEnvironmentVariable,
+    Shutdown,
+)
+from launch.events.process import ProcessExited
+from launch.substitutions import LaunchConfiguration
+from launch_ros.actions import LifecycleNode, Node
+from launch_ros.event_handlers import OnStateTransition
+
+SHARE = Path(__file__).resolve().parents[1]
+NODE = "classaug_node"
+CAMERA = "camera"
+# Jazzy's Fast DDS knows only the first name, later ones warn of it.
+PROFILES_VARIABLE = f"{'FASTRTPS' if os.environ.get('ROS_DISTRO') == 'jazzy' else 'FASTDDS'}_DEFAULT_PROFILES_FILE"
+
+ARGUMENTS = (
+    DeclareLaunchArgument(
+        "params_file",
+        default_value="",
+        description="Parameter file of the node, a copy of config/classaug.yaml say; the arguments below override it.",
+    ),
+    DeclareLaunchArgument("rules", default_value="", description="Rules file that `classaug learn` wrote."),
+    DeclareLaunchArgument("main_model", default_value="", description="Main model: its file or folder."),
+    DeclareLaunchArgument("sub_model", default_value="", description="Sub model: its file or folder."),
+    DeclareLaunchArgument("image_topic", default_value="", description="Image topic of the camera."),
+    DeclareLaunchArgument(
+        "camera",
+        default_value="",
+        description="Name of the one camera, which names its output topics. "
+        f"Empty: the cameras of params_file, or '{CAMERA}' if image_topic or image_transport is given.",
+    ),
+    DeclareLaunchArgument(
+        "image_transport",
+        default_value="",
+        choices=["", "raw", "compressed"],
+        description="raw reads image_topic, compressed reads image_topic/compressed.",
+    ),
+    DeclareLaunchArgument("namespace", default_value="", description="Namespace of the node and its output topics."),
+    DeclareLaunchArgument(
+        "rviz",
+        default_value="false",
+        choices=["true", "false"],
+        description=f"Start RViz with the image, label colours and overlay of `camera` ('{CAMERA}' if empty).",
+    ),
+    DeclareLaunchArgument(
+        "bag",
+        default_value="",
+        description="Bag to play once the node is active, by `ros2 bag play`, or `classaug play` if that is missing.",
+    ),
+    DeclareLaunchArgument(
+        "use_sim_time",
+        default_value="false",
+        choices=["true", "false"],
+        description="Take the time from /clock; a bag played beside the node then publishes it.",
+    ),
+    DeclareLaunchArgument(
+        "log_level",
+        default_value="info",
+        choices=["debug", "info", "warn", "error", "fatal"],
+        description="Least severe log messages of the node to show.",
+    ),
+    DeclareLaunchArgument(
+        "fastdds_profile",
+        default_value=os.environ.get(PROFILES_VARIABLE, str(SHARE / "config" / "fastdds.xml")),
+        description="Fast DDS profile for all that is started here; the shipped one shares memory large enough for "
+        "images. Cameras should run with the same. none: Fast DDS' own settings.",
+    ),
+)
+
+
+def generate_launch_description() -> LaunchDescription:
+    """Return the arguments and what they start."""
+    return LaunchDescription([*ARGUMENTS, OpaqueFunction(function=start)])
+
+
+def start(context: LaunchContext) -> list[Action]:
+    """Return the node, the bag and RViz, as the arguments ask for them.
+
+    Raises:
+        FileNotFoundError: a file that an argument names does not exist.
+    """
+    given = {argument.name: LaunchConfiguration(argument.name).perform(context) for argument in ARGUMENTS}
+    if given["fastdds_profile"] == "none":
+        given["fastdds_profile"] = ""
+    for name in ("params_file", "rules", "main_model", "sub_model", "bag", "fastdds_profile"):
+        if given[name] and not Path(given[name]).exists():
+            raise FileNotFoundError(f"launch argument {name}: there is no {given[name]}")
+    actions: list[Action] = []
+    if given["fastdds_profile"]:
+        actions.append(SetEnvironmentVariable(PROFILES_VARIABLE, given["fastdds_profile"]))
+    node = classaug_node(given)
+    if given["bag"]:
+        # Models take seconds to load: a bag started at once would be over in part before the first frame is taken.
+        active = OnStateTransition(
+            target_lifecycle_node=node, goal_state="active", entities=[bag_player(given)], handle_once=True
+        )
+        actions.append(RegisterEventHandler(active))
+    if given["rviz"] == "true":
+        actions.append(rviz(given))
+    return [*actions, node]
+
+
+def classaug_node(given: dict[str, str]) -> LifecycleNode:
+    """Return the node; when it ends, so does the launch."""
+    overrides: dict[str, object] = {"use_sim_time": given["use_sim_time"] == "true"}
+    for argument, parameter in (("main_model",) * 2, ("sub_model",) * 2, ("rules", "rules_file")):
+        if given[argument]:
+            overrides[parameter] = given[argument]
+    of_camera = {name: given[name] for name in ("image_topic", "image_transport") if given[name]}
+    if given["camera"] or of_camera:
+        camera = given["camera"] or CAMERA
+        overrides["cameras"] = [camera]
+        overrides.update({f"{camera}.{name}": value for name, value in of_camera.items()})
+    return LifecycleNode(
+        package="classaug_ros",
+        executable="classaug_node",
+        name=NODE,
+        namespace=given["namespace"],
+        parameters=[given["params_file"], overrides] if given["params_file"] else [overrides],
+        arguments=["--ros-args", "--log-level", given["log_level"]],
+        output="screen",
+        on_exit=end_launch,
+    )
+
+
+def end_launch(_: ProcessExited, context: LaunchContext) -> list[Action]:
+    """End the rest with the node, unless that is what ended the node."""
+    return [] if context.is_shutdown else [Shutdown(reason=f"{NODE} ended")]
+
+
+def bag_player(given: dict[str, str]) -> ExecuteProcess:
+    """Return the player of the bag."""
+    installed = importlib.util.find_spec("ros2bag") is not None
+    play = ["ros2", "bag", "play"] if installed else [sys.executable, "-m", "classaug_ros.cli", "play"]
+    clock = ["--clock"] if given["use_sim_time"] == "true" else []
+    return ExecuteProcess(cmd=[*play, given["bag"], *clock], name="bag", output="screen")
+
+
+def rviz(given: dict[str, str]) -> Node:
+    """Return RViz, its topics made those of the camera and namespace."""
+    camera = given["camera"] or CAMERA
+    node = "/".join(["", *filter(None, given["namespace"].split("/")), NODE])
+    outputs = ("label_color", "overlay")
+    return Node(
+        package="rviz2",
+        executable="rviz2",
+        arguments=["-d", str(SHARE / "rviz" / "classaug.rviz")],
+        parameters=[{"use_sim_time": given["use_sim_time"] == "true"}],
+        remappings=[
+            (f"/{CAMERA}/image_raw", given["image_topic"] or f"/{camera}/image_raw"),
+            *((f"/{NODE}/{CAMERA}/{output}", f"{node}/{camera}/{output}") for output in outputs),
+        ],
+    )

@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+from collections import defaultdict
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+NAME = "classaug_ros"
+SHARE = f"share/{NAME}"
+SHARED_FOLDERS = ("config", "launch", "rviz")
+
+
+def share_files() -> list[tuple[str, list[str]]]:
+    """List what ROS finds in the package's share folder, the tree of each shared folder kept."""
+    files: dict[str, list[str]] = defaultdict(list)
+    for folder in SHARED_FOLDERS:
+        for path in sorted(Path(folder).rglob("*")):
+            if path.is_file() and "__pycache__" not in path.parts:
+                files[f"{SHARE}/{path.parent.as_posix()}"].append(path.as_posix())
+    return [
+        ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
+        (SHARE, ["package.xml"]),
+        *files.items(),
+    ]
+
+
+setup(
+    name=NAME,
+    version="0.1.0",
+    description="Adds classes to a semantic segmentation model from a second one, live on ROS 2 camera topics",
+    long_description=Path("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    author="The classaug_ros authors",
+    maintainer="The classaug_ros authors",
+    maintainer_email="maintainers@classaug.example",
+    packages=find_packages(include=[NAME, f"{NAME}.*"]),
+    package_data={NAME: ["py.typed"], f"{NAME}.demo": ["*.yaml", "models/*", "models/*/*"]},
+    data_files=share_files(),
+    zip_safe=False,
+    python_requires=">=3.10",
+    # Lower bounds are what Ubuntu 24.04 ships, so that a colcon build on its packages asks for nothing newer.
+    install_requires=[
+        "numba>=0.58",
+        "numpy>=1.26",
+        "onnxruntime>=1.17",
+        "opencv-python-headless>=4.6",
+        "PyYAML>=6.0",
+        "rosbags>=0.10.9",
+        "tqdm>=4.66",
+    ],
+    extras_require={"test": ["hypothesis", "onnx", "pytest", "pytest-timeout", "scikit-learn"]},
+    entry_points={
+        "console_scripts": [
+            "classaug = classaug_ros.cli:main",
+            "classaug_node = classaug_ros.node:main",
+        ],
+    },
+)

@@ -1,0 +1,181 @@
+"""Counts: triples against a plain loop, the file, and merging."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from classaug_ros.counts import Counts, merge
+from classaug_ros.errors import ConfigError
+
+
+def counts_of(m: int = 2, n: int = 3, seed: int | None = None, images: tuple[str, ...] = (), **changes: Any) -> Counts:
+    triples: NDArray[np.int64] = np.zeros((m, n, n), np.int64)
+    if seed is not None:
+        triples = np.random.default_rng(seed).integers(0, 2**40, triples.shape)
+    names = tuple(f"main {i}" for i in range(m)), tuple(f"sub {j}" for j in range(n))
+    return replace(Counts(*names, "m" * 64, "s" * 64, triples, list(images), {"d": "f"}), **changes)
+
+
+def by_hand(m: int, n: int, images: list[tuple[NDArray[Any], NDArray[Any], NDArray[Any]]]) -> NDArray[np.int64]:
+    triples = np.zeros((m, n, n), np.int64)
+    for main, sub, truth in images:
+        for y, x in np.ndindex(main.shape):
+            if truth[y, x] < n:
+                triples[main[y, x], sub[y, x], truth[y, x]] += 1
+    return triples
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    m=st.integers(1, 6),
+    n=st.sampled_from([1, 2, 5, 40]),
+    size=st.tuples(st.integers(1, 12), st.integers(1, 12)),
+    images=st.integers(1, 3),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_triples_are_those_of_a_plain_loop(m: int, n: int, size: tuple[int, int], images: int, seed: int) -> None:
+    random = np.random.default_rng(seed)
+    samples = [
+        (
+            random.integers(0, m, size).astype(np.uint8),
+            random.integers(0, n, size).astype(np.uint8),
+            random.choice([*range(n), n, 255, 65535], size).astype(np.uint16),
+        )
+        for _ in range(images)
+    ]
+    counts = counts_of(m, n)
+    for number, sample in enumerate(samples):
+        counts.add(f"image {number}", *sample)
+    np.testing.assert_array_equal(counts.triples, by_hand(m, n, samples))
+    assert counts.images == [f"image {number}" for number in range(images)]
+
+
+def test_ids_past_8_bits_are_counted() -> None:
+    counts = counts_of(3, 300)
+    main, sub, truth = (np.array([[value]], np.uint16) for value in (2, 299, 298))
+    counts.add("a", main, sub, truth)
+    assert counts.triples[2, 299, 298] == counts.triples.sum() == 1
+
+
+def test_a_saved_file_loads_as_the_same_counts(tmp_path: Path) -> None:
+    counts = counts_of(seed=1, images=("d/ä 1", "d/2"), main_classes=("yes", "道"), datasets={"d": "f", "道": "g"})
+    counts.save(tmp_path / "new" / "c.npz")
+    loaded = Counts.load(tmp_path / "new" / "c.npz")
+    np.testing.assert_array_equal(loaded.triples, counts.triples)
+    assert replace(loaded, triples=counts.triples).__dict__ == counts.__dict__
+    assert all(type(name) is str for name in (*loaded.images, *loaded.main_classes, *loaded.datasets))
+    loaded.add("d/3", *(np.zeros((2, 2), np.uint8),) * 3)
+    assert loaded.triples[0, 0, 0] == counts.triples[0, 0, 0] + 4
+
+
+def test_empty_counts_survive_the_file(tmp_path: Path) -> None:
+    counts_of(datasets={}).save(tmp_path / "c.npz")
+    loaded = Counts.load(tmp_path / "c.npz")
+    assert (loaded.images, loaded.datasets, loaded.triples.sum()) == ([], {}, 0)
+
+
+def arrays(tmp_path: Path, **changes: Any) -> Path:
+    """A counts file with some of its arrays changed, or left out."""
+    counts_of(seed=1, images=("d/1",)).save(tmp_path / "c.npz")
+    with np.load(tmp_path / "c.npz") as archive:
+        content = {**archive, **changes}
+    np.savez(tmp_path / "c.npz", **{name: array for name, array in content.items() if array is not None})
+    return tmp_path / "c.npz"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"text", b"PK\x03\x04 broken", b"\x93NUMPY", None],
+    ids=["empty", "text", "broken", "cut array", "cut archive"],
+)
+def test_other_files_are_refused(tmp_path: Path, content: bytes | None) -> None:
+    path = arrays(tmp_path)
+    path.write_bytes(path.read_bytes()[:-40] if content is None else content)
+    with pytest.raises(ConfigError, match=f"^{path}: is not a counts file of `classaug learn`"):
+        Counts.load(path)
+
+
+def test_a_changed_byte_is_noticed(tmp_path: Path) -> None:
+    path = arrays(tmp_path)
+    whole = path.read_bytes()
+    good = Counts.load(path)
+    refused = 0
+    for position in range(0, len(whole), 7):
+        path.write_bytes(whole[:position] + bytes([whole[position] ^ 0x55]) + whole[position + 1 :])
+        try:
+            loaded = Counts.load(path)
+        except ConfigError:
+            refused += 1
+        else:  # a byte that means nothing, a date of the archive for one
+            np.testing.assert_array_equal(loaded.triples, good.triples)
+    assert refused > 50
+
+
+def test_a_single_array_is_refused(tmp_path: Path) -> None:
+    np.save(tmp_path / "c.npy", np.zeros(3))
+    with pytest.raises(ConfigError, match=f"^{tmp_path}/c.npy: is not a counts file"):
+        Counts.load(tmp_path / "c.npy")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"triples": None}, "is not a counts file"),
+        ({"images": None}, "is not a counts file"),
+        ({"images": np.array([object()], object)}, "is not a counts file"),
+        ({"triples": np.zeros((2, 3, 2), np.int64)}, r"expected 2 x 3 x 3 int64 counts, found \(2, 3, 2\) int64"),
+        ({"triples": np.zeros((2, 3, 3))}, r"expected 2 x 3 x 3 int64 counts, found \(2, 3, 3\) float64"),
+    ],
+    ids=["no triples", "no images", "objects", "shape", "type"],
+)
+def test_archives_of_something_else_are_refused(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    path = arrays(tmp_path, **changes)
+    with pytest.raises(ConfigError, match=f"^{path}: {message}"):
+        Counts.load(path)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=f"^{tmp_path}/c.npz: cannot be read: No such file"):
+        Counts.load(tmp_path / "c.npz")
+
+
+def test_merging_adds_up_and_changes_none_of_the_parts() -> None:
+    parts = [counts_of(seed=seed, images=(f"d/{seed}",), datasets={name: "f"}) for seed, name in ((1, "d"), (2, "e"))]
+    before = [part.triples.copy() for part in parts]
+    total = merge([("one", parts[0]), ("two", parts[1])])
+    np.testing.assert_array_equal(total.triples, before[0] + before[1])
+    assert (total.images, total.datasets) == (["d/1", "d/2"], {"d": "f", "e": "f"})
+    for part, triples in zip(parts, before, strict=True):
+        np.testing.assert_array_equal(part.triples, triples)
+        assert len(part.images) == len(part.datasets) == 1
+
+
+def test_one_part_is_itself() -> None:
+    part = counts_of(seed=1, images=("d/1",))
+    total = merge(iter([("one", part)]))
+    np.testing.assert_array_equal(total.triples, part.triples)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"images": ["d/9", "d/1"]}, "two: image 'd/1' was counted before; give each image to one count only"),
+        ({"main_classes": ("main 1", "main 0")}, "two: its main classes differ from the first file's"),
+        ({"sub_classes": ("a", "b", "c")}, "two: its sub classes differ"),
+        ({"main_model": "x" * 64}, "two: its main model differ"),
+        ({"sub_model": "x" * 64}, "two: its sub model differ"),
+        ({"datasets": {"d": "other"}}, "data set 'd' has other classes or values than when it was counted before"),
+    ],
+)
+def test_parts_that_do_not_fit_are_refused_by_name(changes: dict[str, Any], message: str) -> None:
+    first = counts_of(seed=1, images=("d/1",))
+    with pytest.raises(ConfigError, match=f"^{message}"):
+        merge([("one", first), ("two", counts_of(seed=2, **{"images": ["d/2"], **changes}))])

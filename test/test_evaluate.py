@@ -1,0 +1,206 @@
+"""Evaluation: figures against scikit-learn, and the real models on real images."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from sklearn.metrics import jaccard_score
+from tinymodels import MAIN_CLASSES, SUB_CLASSES, World, write_dataset, write_world
+
+from classaug_ros.dataset import load_dataset
+from classaug_ros.errors import ConfigError
+from classaug_ros.evaluate import Evaluation, evaluate
+from classaug_ros.learn import count, derive_rules
+from classaug_ros.models import load_model
+from classaug_ros.pipeline import Pipeline
+from classaug_ros.rules import Rules
+from classaug_ros.task import Task
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return write_world(tmp_path / "world", images=5)
+
+
+def learned(world: World, folder: Path) -> Rules:
+    with Pipeline(load_model(world.main), load_model(world.sub)) as pipeline:
+        task = Task.load(world.task)
+        return derive_rules(count(pipeline, [load_dataset(world.dataset)], task, folder / "c.npz"), task)
+
+
+def run(
+    world: World, rules: Rules, dataset: Path | None = None, limit: int | None = None, labels: Path | None = None
+) -> Evaluation:
+    with Pipeline(load_model(world.main), load_model(world.sub)) as pipeline:
+        task = Task.load(world.task)
+        return evaluate(pipeline, load_dataset(dataset or world.dataset), task, rules, limit=limit, labels=labels)
+
+
+# Truth classes: road, person, bicycle, bag, car. Output: road, rider, car, person, bicycle.
+WRONG = 5
+COUNTS_AS = {
+    "main_only": {"road": 0, "rider": WRONG, "car": 4},
+    "sub_only": {name: number for number, name in enumerate(SUB_CLASSES)},
+    "rules": {"road": 0, "rider": WRONG, "car": 4, "person": 1, "bicycle": 2},
+}
+
+
+def test_the_figures_are_scikit_learn_s(world: World, tmp_path: Path) -> None:
+    """On noise, with everything done again in NumPy: predictions, look-up, what counts as what."""
+    rules = learned(world, tmp_path)
+    evaluation = run(world, rules)
+    assert evaluation.images == 5
+    assert evaluation.scoring.names == SUB_CLASSES
+    truth = np.concatenate([values.ravel() for values in world.truths.values()])
+    scored = truth < len(SUB_CLASSES)
+    main, sub = (
+        np.concatenate([weights.scores(image).argmax(axis=0).ravel() for image in world.images.values()])
+        for weights in (world.main_weights, world.sub_weights)
+    )
+    predictions: dict[str, tuple[NDArray[np.intp], tuple[str, ...]]] = {
+        "main_only": (main, MAIN_CLASSES),
+        "sub_only": (sub, SUB_CLASSES),
+        "rules": (rules.table[main, sub].astype(np.intp), rules.output.names),
+    }
+    for method, (ids, names) in predictions.items():
+        meaning = np.array([COUNTS_AS[method][name] for name in names])[ids]
+        reference = jaccard_score(truth[scored], meaning[scored], labels=range(5), average=None)
+        iou = evaluation.iou(method)
+        assert list(iou) == list(SUB_CLASSES)
+        np.testing.assert_allclose(list(iou.values()), reference)
+        means = {"main": reference[[0, 4]], "added": reference[[1, 2]], "all": reference[[0, 1, 2, 4]]}
+        miou = evaluation.miou(method)
+        assert list(miou) == ["main", "added", "all"]  # bag is neither: in no mean
+        for kind, values in means.items():
+            assert miou[kind] == pytest.approx(values.mean())
+    assert evaluation.miou("main_only")["added"] == 0
+
+
+def test_perfect_predictions_score_one(world: World, tmp_path: Path) -> None:
+    for name, image in world.images.items():
+        truth = world.sub_weights.scores(image).argmax(axis=0).astype(np.uint8)
+        cv2.imwrite(str(world.dataset.parent / "labels" / f"{name.split('/')[1]}.png"), truth)
+    evaluation = run(world, learned(world, tmp_path))
+    assert set(evaluation.iou("sub_only").values()) == {1.0}
+    assert evaluation.miou("sub_only") == {"main": 1.0, "added": 1.0, "all": 1.0}
+
+
+def test_labels_are_written_as_they_are(world: World, tmp_path: Path) -> None:
+    rules = learned(world, tmp_path)
+    run(world, rules, labels=tmp_path / "labels", limit=3)
+    assert sorted(file.name for file in (tmp_path / "labels").iterdir()) == ["0000.png", "0001.png", "0002.png"]
+    for name, image in list(world.images.items())[:3]:
+        main, sub = (w.scores(image).argmax(axis=0) for w in (world.main_weights, world.sub_weights))
+        stored = cv2.imread(str(tmp_path / "labels" / f"{name.split('/')[1]}.png"), cv2.IMREAD_UNCHANGED)
+        assert stored is not None
+        assert stored.dtype == rules.table.dtype
+        np.testing.assert_array_equal(stored, rules.table[main, sub])
+
+
+def test_limit_scores_the_first_images(world: World, tmp_path: Path) -> None:
+    rules = learned(world, tmp_path)
+    evaluation = run(world, rules, limit=2)
+    assert evaluation.images == 2
+    expected = sum((world.truths[name] < 5).sum() for name in list(world.truths)[:2])
+    assert all(matrix.counts.sum() == expected for matrix in evaluation.matrices.values())
+
+
+def test_truth_in_output_classes_is_scored_by_name(world: World, tmp_path: Path) -> None:
+    rules = learned(world, tmp_path)
+    dataset, _, _ = write_dataset(tmp_path, "truth", 0, (12, 10), seed=0)
+    names = rules.output.names
+    rows = "".join(f"{number},{name},0,0,0\n" for number, name in enumerate(names))
+    (dataset.parent / "classes.csv").write_text("id,name,r,g,b\n" + rows, encoding="utf-8")
+    for name, image in world.images.items():
+        main, sub = (w.scores(image).argmax(axis=0) for w in (world.main_weights, world.sub_weights))
+        stem = name.split("/")[1]
+        cv2.imwrite(str(dataset.parent / "images" / f"{stem}.png"), image[:, :, ::-1])
+        cv2.imwrite(str(dataset.parent / "labels" / f"{stem}.png"), rules.table[main, sub])
+    evaluation = run(world, rules, dataset)
+    assert evaluation.scoring.names == names
+    rules_iou = evaluation.iou("rules")
+    assert {value for value in rules_iou.values() if not math.isnan(value)} == {1.0}
+    assert evaluation.miou("rules")["all"] == 1.0
+    assert evaluation.miou("main_only")["all"] < 1.0
+
+
+def test_classes_that_do_not_occur_are_in_no_mean(world: World, tmp_path: Path) -> None:
+    """Nothing but *sky* in the truth, which no model knows: every mean but those of false alarms is undefined."""
+    rules = learned(world, tmp_path)
+    for file in (world.dataset.parent / "labels").iterdir():
+        cv2.imwrite(str(file), np.full((12, 10), 200, np.uint8))
+    evaluation = run(world, rules)
+    for method in evaluation.matrices:
+        assert all(map(math.isnan, evaluation.iou(method).values()))
+        assert all(map(math.isnan, evaluation.miou(method).values()))
+
+
+def test_rules_of_another_task_or_model_are_refused(world: World, tmp_path: Path) -> None:
+    rules = learned(world, tmp_path)
+    world.task.write_text(world.task.read_text().replace("[person, bicycle]", "[person]"))
+    with pytest.raises(ConfigError, match="the rules were learned for another task"):
+        run(world, rules)
+    other = write_world(tmp_path / "other", images=1, seed=50)
+    with pytest.raises(ConfigError, match="learned with another main model"):
+        run(other, rules)
+
+
+@dataclass(frozen=True)
+class Figures:
+    """mIoU in per cent: main, added and all classes."""
+
+    main_only: tuple[float, float, float]
+    sub_only: tuple[float, float, float]
+    rules: tuple[float, float, float]
+
+
+def camvid(folder: Path, train: int | None, every: int) -> Evaluation:
+    """Learn on the first so many images of CamVid's train, score on every so many of val, with the real models."""
+    data = SHARED / "data" / "camvid"
+    text = (data / "val.yaml").read_text().replace("../../models", str(SHARED / "models"))
+    for kind in ("val", "valannot"):
+        (folder / kind).mkdir()
+        for file in sorted((data / kind).glob("*.png"))[::every]:
+            (folder / kind / file.name).symlink_to(file)
+    (folder / "val.yaml").write_text(text)
+    task = Task.load(SHARED / "tasks" / "ade20k31_cityscapes19.yaml")
+    models = load_model(SHARED / "models" / "ade20k31"), load_model(SHARED / "models" / "cityscapes19")
+    with Pipeline(*models) as pipeline:
+        counts = count(pipeline, [load_dataset(data / "train.yaml")], task, folder / "c.npz", train)
+        rules = derive_rules(counts, task)
+        return evaluate(pipeline, load_dataset(folder / "val.yaml"), task, rules)
+
+
+def assert_figures(evaluation: Evaluation, expected: Figures, tolerance: float) -> None:
+    for method in ("main_only", "sub_only", "rules"):
+        figures = [100 * value for value in evaluation.miou(method).values()]
+        assert figures == pytest.approx(getattr(expected, method), abs=tolerance), (method, figures)
+
+
+needs_camvid = pytest.mark.skipif(not (SHARED / "data/camvid").is_dir(), reason="no ../shared")
+
+
+@needs_camvid
+def test_real_models_on_a_part_of_camvid(tmp_path: Path) -> None:
+    """Figures measured with this package; the tolerance leaves room for other versions of its libraries."""
+    evaluation = camvid(tmp_path, train=40, every=4)
+    assert evaluation.images == 26
+    assert_figures(evaluation, Figures((62.0, 0.0, 39.5), (70.6, 14.2, 50.1), (60.4, 25.9, 47.9)), 0.5)
+
+
+@needs_camvid
+@pytest.mark.full
+@pytest.mark.timeout(600)
+def test_real_models_on_camvid(tmp_path: Path) -> None:
+    """Figures of an independent implementation, on all of train and val."""
+    evaluation = camvid(tmp_path, train=None, every=1)
+    assert evaluation.images == 101
+    assert_figures(evaluation, Figures((61.5, 0.0, 39.2), (71.6, 14.3, 50.8), (63.0, 20.7, 47.6)), 1.0)

@@ -1,0 +1,159 @@
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+pytest.importorskip("launch_ros.actions", reason="launch_ros is not installed", exc_type=ImportError)
+
+from launch import LaunchContext
+from launch.actions import DeclareLaunchArgument, RegisterEventHandler, SetEnvironmentVariable
+from launch.utilities import perform_substitutions
+from launch_ros.actions import Node
+
+PROJECT = Path(__file__).resolve().parents[1]
+ARGUMENTS = {
+    "params_file",
+    "rules",
+    "main_model",
+    "sub_model",
+    "image_topic",
+    "camera",
+    "image_transport",
+    "namespace",
+    "rviz",
+    "bag",
+    "use_sim_time",
+    "log_level",
+    "fastdds_profile",
+}
+
+
+@pytest.fixture
+def launch_file() -> Any:
+    spec = importlib.util.spec_from_file_location("classaug_launch", PROJECT / "launch" / "classaug.launch.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def start(launch_file: Any, **given: str) -> list[Any]:
+    """What the launch file starts for these arguments."""
+    context = LaunchContext()
+    context.launch_configurations.update(given)
+    description = launch_file.generate_launch_description()
+    for entity in description.entities[:-1]:
+        entity.visit(context)
+    started: list[Any] = launch_file.start(context)
+    return started
+
+
+def the_node(started: list[Any], executable: str = "classaug_node") -> Any:
+    (node,) = (action for action in started if isinstance(action, Node) and action.node_executable == executable)
+    return node
+
+
+def parameters_of(node: Any, context: Any) -> tuple[list[str], dict[str, Any]]:
+    """The parameter files a node is given, and the parameters beside them, as they stand on its command line."""
+    node._perform_substitutions(context)
+    files = [str(path) for path, is_file in node._Node__expanded_parameter_arguments if is_file]
+    *given, written = files
+    # launch_ros writes lists as Python tuples, which a safe loader refuses.
+    (values,) = yaml.load(Path(written).read_text(), Loader=yaml.FullLoader).values()
+    return given, values["ros__parameters"]
+
+
+def test_arguments_are_described(launch_file: Any) -> None:
+    declared = launch_file.generate_launch_description().get_launch_arguments()
+    assert {argument.name for argument in declared} == ARGUMENTS
+    assert all(len(argument.description) > 20 for argument in declared)
+    assert all(isinstance(argument, DeclareLaunchArgument) and argument.default_value for argument in declared)
+
+
+def test_only_given_arguments_override(launch_file: Any) -> None:
+    node = the_node(start(launch_file))
+    assert parameters_of(node, LaunchContext()) == ([], {"use_sim_time": False})
+
+
+def test_arguments_become_parameters(launch_file: Any, tmp_path: Path) -> None:
+    rules, main, params = (tmp_path / name for name in ("rules.yaml", "main.onnx", "params.yaml"))
+    for path in (rules, main, params):
+        path.touch()
+    node = the_node(
+        start(
+            launch_file,
+            rules=str(rules),
+            main_model=str(main),
+            params_file=str(params),
+            camera="front",
+            image_topic="/front/image",
+            image_transport="compressed",
+            namespace="car",
+            use_sim_time="true",
+        )
+    )
+    files, values = parameters_of(node, LaunchContext())
+    assert files == [str(params)]
+    assert values == {
+        "rules_file": str(rules),
+        "main_model": str(main),
+        "cameras": ("front",),
+        "front.image_topic": "/front/image",
+        "front.image_transport": "compressed",
+        "use_sim_time": True,
+    }
+    assert node.node_name == "/car/classaug_node"
+
+
+def test_topic_without_camera_is_that_of_the_default_camera(launch_file: Any) -> None:
+    _, values = parameters_of(the_node(start(launch_file, image_topic="/image")), LaunchContext())
+    assert values["cameras"] == ("camera",)
+    assert values["camera.image_topic"] == "/image"
+
+
+def test_shipped_fast_dds_profile_is_set_for_all(launch_file: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(launch_file.PROFILES_VARIABLE, raising=False)
+    context = LaunchContext()
+    first = start(launch_file, fastdds_profile=str(PROJECT / "config" / "fastdds.xml"))[0]
+    assert isinstance(first, SetEnvironmentVariable)
+    assert perform_substitutions(context, first.name) == launch_file.PROFILES_VARIABLE
+    assert perform_substitutions(context, first.value) == str(PROJECT / "config" / "fastdds.xml")
+
+
+@pytest.mark.parametrize("off", ["", "none"])
+def test_fast_dds_profile_switched_off(launch_file: Any, off: str) -> None:
+    assert not any(isinstance(action, SetEnvironmentVariable) for action in start(launch_file, fastdds_profile=off))
+
+
+@pytest.mark.parametrize(("use_sim_time", "clock"), [("true", True), ("false", False)])
+def test_bag_plays_once_the_node_is_active(launch_file: Any, tmp_path: Path, use_sim_time: str, clock: bool) -> None:
+    started = start(launch_file, bag=str(tmp_path), use_sim_time=use_sim_time)
+    (handler,) = (action.event_handler for action in started if isinstance(action, RegisterEventHandler))
+    (player,) = handler.entities
+    command = [perform_substitutions(LaunchContext(), part) for part in player.cmd]
+    assert "play" in command
+    assert str(tmp_path) in command
+    assert ("--clock" in command) == clock
+
+
+def test_rviz_follows_camera_and_namespace(launch_file: Any) -> None:
+    started = start(launch_file, rviz="true", camera="rear", image_topic="/rear/image", namespace="/car")
+    viewer = the_node(started, "rviz2")
+    viewer._perform_substitutions(LaunchContext())
+    assert viewer.expanded_remapping_rules == [
+        ("/camera/image_raw", "/rear/image"),
+        ("/classaug_node/camera/label_color", "/car/classaug_node/rear/label_color"),
+        ("/classaug_node/camera/overlay", "/car/classaug_node/rear/overlay"),
+    ]
+    shown = yaml.safe_load((PROJECT / "rviz" / "classaug.rviz").read_text())["Visualization Manager"]["Displays"]
+    assert [display["Topic"]["Value"] for display in shown] == [topic for topic, _ in viewer.expanded_remapping_rules]
+
+
+def test_missing_file_is_named(launch_file: Any, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"launch argument rules: there is no .*gone\.yaml"):
+        start(launch_file, rules=str(tmp_path / "gone.yaml"))

@@ -1,0 +1,150 @@
+"""Model cards and folders: what is read, what is refused, and what makes a model another."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from tinymodels import write_classes, write_model
+
+from classaug_ros.errors import ConfigError
+from classaug_ros.models import InputSpec, ModelCard, OutputSpec, load_model
+
+CLASSES = ("a", "b", "c")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return write_model(tmp_path / "net", CLASSES, (6, 8), stride=2)
+
+
+def change(folder: Path, key: str, value: Any) -> None:
+    """Set one entry of a card; None removes it."""
+    path = folder / "model.yaml"
+    card = yaml.safe_load(path.read_text())
+    section, _, leaf = key.rpartition(".")
+    place = card[section] if section else card
+    place[leaf] = value
+    if value is None:
+        del place[leaf]
+    path.write_text(yaml.safe_dump(card))
+
+
+def test_a_card_is_read_with_its_defaults(folder: Path) -> None:
+    change(folder, "output.upsample", None)
+    card = ModelCard.load(folder / "model.yaml")
+    assert card.name == "net"
+    assert card.classes.names == CLASSES
+    assert card.input == InputSpec("image", 6, 8, "rgb", (0, 0, 0), (1, 1, 1))
+    assert card.output == OutputSpec("result", "logits", 3, 4, "half_pixel")
+    assert all(type(value) is float for value in card.input.mean + card.input.scale)
+
+
+def test_a_full_card_is_read(folder: Path) -> None:
+    for key, value in (("layout", "NCHW"), ("dtype", "float32"), ("color", "bgr"), ("mean", [1.5, 2, 3])):
+        change(folder, f"input.{key}", value)
+    change(folder, "output.upsample", "align_corners")
+    card = ModelCard.load(folder / "model.yaml")
+    assert (card.input.color, card.input.mean, card.output.upsample) == ("bgr", (1.5, 2.0, 3.0), "align_corners")
+
+
+def test_a_model_is_found_by_its_folder_or_its_file(folder: Path) -> None:
+    by_folder, by_file = load_model(folder), load_model(folder / "model.onnx")
+    assert by_folder == by_file
+    assert by_folder.path == folder / "model.onnx"
+
+
+def test_a_card_can_be_named(folder: Path, tmp_path: Path) -> None:
+    (folder / "model.yaml").rename(tmp_path / "card.yaml")
+    write_classes(tmp_path / "classes.csv", CLASSES)
+    assert load_model(folder, tmp_path / "card.yaml").card.classes.names == CLASSES
+    with pytest.raises(ConfigError, match=f"^{folder}/model.onnx: no model card at {folder}/model.yaml; write one"):
+        load_model(folder)
+    with pytest.raises(ConfigError, match=f"no model card at {tmp_path}/no.yaml"):
+        load_model(folder, tmp_path / "no.yaml")
+
+
+def test_folders_without_one_model_are_refused(folder: Path, tmp_path: Path) -> None:
+    (folder / "other.onnx").write_bytes(b"")
+    with pytest.raises(
+        ConfigError, match=r"net: expected one model file \(.onnx\).*found model.onnx, other.onnx; name"
+    ):
+        load_model(folder)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ConfigError, match=r"empty: expected one model file .* found none; name the file"):
+        load_model(tmp_path / "empty")
+    with pytest.raises(ConfigError, match="nowhere: no such model file or folder"):
+        load_model(tmp_path / "nowhere")
+    with pytest.raises(ConfigError, match=r"model\.yaml: expected a model file ending in \.onnx"):
+        load_model(folder / "model.yaml")
+
+
+def test_the_fingerprint_changes_with_weights_classes_and_meaning(folder: Path) -> None:
+    def fingerprint() -> str:
+        return load_model(folder).fingerprint
+
+    seen = [fingerprint()]
+    assert fingerprint() == seen[0]
+    change(folder, "name", "another name")
+    assert fingerprint() == seen[0]
+    for key, value in (("input.mean", [0, 0, 1]), ("input.color", "bgr"), ("output.upsample", "asymmetric")):
+        change(folder, key, value)
+        seen.append(fingerprint())
+    write_classes(folder / "classes.csv", ("a", "b", "d"))
+    seen.append(fingerprint())
+    with (folder / "model.onnx").open("ab") as file:
+        file.write(b"\x00")
+    seen.append(fingerprint())
+    assert len(set(seen)) == 6
+
+
+def test_the_fingerprint_does_not_depend_on_where_the_model_lies(folder: Path, tmp_path: Path) -> None:
+    before = load_model(folder).fingerprint
+    folder.rename(tmp_path / "moved")
+    assert load_model(tmp_path / "moved").fingerprint == before
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("name", None, "name: expected str, found no such key"),
+        ("name", 5, "name: expected str, found 5"),
+        ("classes", None, "classes: expected str"),
+        ("input", None, "input: expected dict"),
+        ("output", None, "output: expected dict"),
+        ("outputs", {}, "unknown key 'outputs'; expected some of classes, input, name, output"),
+        ("input.size", 5, "input: unknown key 'size'; expected some of color, dtype, height"),
+        ("input.name", None, "input: name: expected str"),
+        ("input.height", None, "input: height: expected int"),
+        ("input.height", 0, "input: height: expected at least 1, found 0"),
+        ("input.width", "513", "input: width: expected int, found '513'"),
+        ("input.width", 513.0, r"input: width: expected int, found 513\.0"),
+        ("input.layout", "NHWC", "input: layout: expected one of NCHW, found 'NHWC'"),
+        ("input.dtype", "uint8", "input: dtype: expected one of float32, found 'uint8'"),
+        ("input.color", "RGB", "input: color: expected one of rgb, bgr, found 'RGB'"),
+        ("input.mean", None, r"input: mean: expected three numbers, one per channel, found \[\]"),
+        ("input.mean", [1, 2], r"input: mean: expected three numbers, one per channel, found \[1\.0, 2\.0\]"),
+        ("input.mean", 127, "input: mean: expected list, found 127"),
+        ("input.scale", [1, 2, "3"], "input: scale: expected a list of float, found '3'"),
+        ("input.scale", [1, 2, True], "input: scale: expected a list of float, found True"),
+        ("input.scale", [1, 2, float("nan")], "input: scale: expected three numbers, one per channel, found .*nan"),
+        ("input.mean", [1, 2, float("inf")], "input: mean: expected three numbers, one per channel, found .*inf"),
+        ("output.name", None, "output: name: expected str"),
+        ("output.kind", None, "output: kind: expected str"),
+        ("output.kind", "softmax", "output: kind: expected one of logits, probabilities, labels, found 'softmax'"),
+        ("output.height", -1, "output: height: expected at least 1, found -1"),
+        ("output.upsample", "bilinear", "output: upsample: expected one of half_pixel, align_corners, asymmetric"),
+    ],
+)
+def test_mistakes_in_a_card_name_file_and_key(folder: Path, key: str, value: object, message: str) -> None:
+    change(folder, key, value)
+    with pytest.raises(ConfigError, match=f"^{folder}/model.yaml: {message}"):
+        load_model(folder)
+
+
+def test_a_missing_classes_file_is_named(folder: Path) -> None:
+    change(folder, "classes", "no.csv")
+    with pytest.raises(ConfigError, match=f"^{folder}/no.csv: cannot be read: No such file"):
+        load_model(folder)

@@ -1,0 +1,683 @@
+"""The node as its own process, over real DDS, with real models."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+pytest.importorskip("rclpy")
+
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from lifecycle_msgs.msg import State, Transition
+from lifecycle_msgs.srv import ChangeState, GetState
+from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
+from rcl_interfaces.srv import SetParameters
+from rclpy.qos import QoSDurabilityPolicy, QoSProfile, QoSReliabilityPolicy
+from ros import PROFILES_VARIABLE, PROJECT, Gathered, Peer, Process, eventually, own_domain
+from rosgraph_msgs.msg import Clock
+from sensor_msgs.msg import CompressedImage, Image
+from std_msgs.msg import String
+from std_srvs.srv import Trigger
+from tinymodels import write_model
+
+from classaug_ros.images import decode_compressed, decode_image
+from classaug_ros.labels import LabelSpace
+from classaug_ros.models import Model, load_model
+from classaug_ros.pipeline import Pipeline
+from classaug_ros.rules import Provenance, Rules
+
+pytestmark = pytest.mark.ros
+
+NODE = "classaug_ros.node"
+HEIGHT, WIDTH = 120, 160
+LATCHED = QoSProfile(depth=1, durability=QoSDurabilityPolicy.TRANSIENT_LOCAL)
+MODEL_FOLDERS = (
+    (PROJECT / "classaug_ros/demo/models/main", PROJECT / "classaug_ros/demo/models/sub"),
+    (PROJECT.parent / "shared/models/ade20k31", PROJECT.parent / "shared/models/cityscapes19"),
+)
+
+Start = Callable[..., Process]
+
+
+def random_rules(main: Model, sub: Model, seed: int) -> Rules:
+    """Rules with a random table: wrong as rules, but every entry shows in the labels."""
+    names = main.card.classes.names
+    added = [i for i, name in enumerate(sub.card.classes.names) if name not in names]
+    random = np.random.default_rng(seed)
+    colors = random.integers(0, 256, (len(names) + len(added), 3)).tolist()
+    output = LabelSpace(names + tuple(sub.card.classes.names[i] for i in added), tuple((r, g, b) for r, g, b in colors))
+    table = random.integers(0, len(output), (len(names), len(sub.card.classes))).astype(output.dtype)
+    provenance = Provenance(
+        "0" * 64, main.fingerprint, sub.fingerprint, ("random",), 1, 1, 1, "0.0", "2026-01-01T00:00:00+00:00"
+    )
+    sources = ("main",) * len(names) + ("added",) * len(added)
+    return Rules(names, sub.card.classes.names, output, sources, table, provenance)
+
+
+@dataclass(frozen=True)
+class Chain:
+    """Two models, rules for them in a file, and the same pipeline the node runs."""
+
+    main: Path
+    sub: Path
+    rules: Rules
+    rules_file: Path
+    pipeline: Pipeline
+
+    def parameters(self, **others: object) -> list[str]:
+        """Arguments that give a node these models and rules, and other parameters."""
+        given = {"main_model": self.main, "sub_model": self.sub, "rules_file": self.rules_file, **others}
+        return ["--ros-args", *(word for name, value in given.items() for word in ("-p", f"{name}:={value}"))]
+
+
+@contextmanager
+def make_chain(folder: Path, main_folder: Path, sub_folder: Path) -> Iterator[Chain]:
+    main, sub = load_model(main_folder), load_model(sub_folder)
+    rules = random_rules(main, sub, seed=1)
+    rules.save(folder / "rules.yaml")
+    with Pipeline(main, sub) as pipeline:
+        yield Chain(main_folder, sub_folder, rules, folder / "rules.yaml", pipeline)
+
+
+@pytest.fixture(scope="module")
+def chain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chain]:
+    found = [folders for folders in MODEL_FOLDERS if all(folder.is_dir() for folder in folders)]
+    if not found:
+        pytest.skip("neither the demo's models nor ../shared are here")
+    with make_chain(tmp_path_factory.mktemp("chain"), *found[0]) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def running(chain: Chain) -> Iterator[Process]:
+    """One node for all tests that leave it as it was: cameras front and spare (raw), rear and worst (compressed)."""
+    packed = {f"{camera}.image_transport": "compressed" for camera in ("rear", "worst")}
+    parameters = chain.parameters(cameras="[front, rear, spare, worst]", **packed)
+    with own_domain() as domain, Process(NODE, *parameters, domain=domain) as process:
+        process.wait_for_line("rules: ")
+        yield process
+
+
+@pytest.fixture(scope="module")
+def front(talker: Peer) -> Camera:
+    return Camera(talker, "front")
+
+
+@pytest.fixture(scope="module")
+def diagnostics(talker: Peer) -> Gathered[Any]:
+    return talker.subscribe(DiagnosticArray, "/diagnostics")
+
+
+@pytest.fixture(scope="module")
+def talker(running: Process) -> Iterator[Peer]:
+    """A peer of the running node."""
+    with Peer(running.domain) as peer:
+        yield peer
+
+
+class Camera:
+    """The camera of a node: its input to publish to, its outputs gathered."""
+
+    def __init__(self, peer: Peer, name: str, *, packed: bool = False) -> None:
+        self._label, self._overlay, self._color = (
+            peer.subscribe(Image, f"/classaug_node/{name}/{output}", publishers=1)
+            for output in ("label", "overlay", "label_color")
+        )
+        kind, suffix = (CompressedImage, "/compressed") if packed else (Image, "")
+        self.publisher = peer.publisher(kind, f"/{name}/image_raw{suffix}")
+        self.labels = self._label.items
+        sample = picture(99)
+        self.exchange(compressed(sample) if packed else image(sample, "rgb8"))
+
+    def exchange(self, message: Any) -> tuple[Any, Any, Any]:
+        """Publish a frame, again while the node has yet to notice the subscriptions; return the three outputs."""
+        for _ in range(10):
+            self.publisher.publish(message)
+            try:
+                return self.outputs_of(message, timeout=1.0)
+            except AssertionError:
+                continue
+        raise AssertionError("no output")
+
+    def outputs_of(self, message: Any, timeout: float = 20.0) -> tuple[Any, Any, Any]:
+        """Wait for the three outputs that carry the stamp of an input."""
+
+        def same(output: Any) -> bool:
+            return bool(output.header.stamp == message.header.stamp)
+
+        label, overlay, color = (gathered.wait(same, timeout) for gathered in (self._label, self._overlay, self._color))
+        return label, overlay, color
+
+
+def picture(seed: int = 0, size: tuple[int, int] = (HEIGHT, WIDTH)) -> NDArray[np.uint8]:
+    """Blotches of colour, so that the models see more than one class."""
+    coarse = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), np.uint8)
+    # Never quite white: that is for the model that fails on it.
+    return np.minimum(cv2.resize(coarse, size[::-1], interpolation=cv2.INTER_CUBIC), 250).astype(np.uint8)
+
+
+def image(
+    pixels: NDArray[Any], encoding: str, *, padding: int = 0, bigendian: bool = False, frame: str = "cam"
+) -> Image:
+    """An image message stamped now; every row is followed by ``padding`` bytes of 255."""
+    samples = pixels.astype(pixels.dtype.newbyteorder(">")) if bigendian else np.ascontiguousarray(pixels)
+    rows: NDArray[np.uint8] = samples.view(np.uint8).reshape(pixels.shape[0], -1)
+    rows = np.pad(rows, ((0, 0), (0, padding)), constant_values=255)
+    message = Image(height=pixels.shape[0], width=pixels.shape[1], encoding=encoding, step=rows.shape[1])
+    message.is_bigendian = int(bigendian)
+    message.data = rows.tobytes()
+    return stamped(message)
+
+
+def stamped(message: Any, frame: str = "cam") -> Any:
+    now = time.time_ns()
+    message.header.stamp.sec, message.header.stamp.nanosec = divmod(now, 10**9)
+    message.header.frame_id = frame
+    return message
+
+
+def compressed(pixels: NDArray[np.uint8], suffix: str = ".png") -> CompressedImage:
+    data = cv2.imencode(suffix, pixels[:, :, ::-1])[1].tobytes()
+    return stamped(CompressedImage(format=f"rgb8; {suffix[1:]} compressed bgr8", data=data))
+
+
+def pixels_of(message: Any) -> NDArray[Any]:
+    dtype, channels = {"mono8": (np.uint8, 1), "16UC1": (np.uint16, 1), "rgb8": (np.uint8, 3)}[message.encoding]
+    array = np.frombuffer(message.data, dtype).reshape(message.height, message.width, channels)
+    assert message.step == message.width * channels * array.itemsize
+    return array[:, :, 0] if channels == 1 else array
+
+
+def status(
+    diagnostics: Gathered[Any], name: str, wanted: Callable[[Any, dict[str, str]], bool], skip: int = 0
+) -> tuple[Any, dict[str, str]]:
+    """Wait for a new status of that name in which something holds; return it and its values."""
+
+    def find(message: DiagnosticArray) -> Any:
+        for entry in message.status:
+            if entry.name == f"classaug: {name}" and wanted(entry, values_of(entry)):
+                return entry
+        return None
+
+    since = len(diagnostics.items()) + skip
+    entry = find(diagnostics.wait(lambda message: find(message) is not None, 20.0, f"{name} in diagnostics", since))
+    return entry, values_of(entry)
+
+
+def settled(diagnostics: Gathered[Any], camera: str) -> dict[str, int]:
+    """Wait until no frame of a camera is waiting; return its counts of frames."""
+    # One is skipped: it may already be under way, with counts of a moment ago.
+    _, values = status(diagnostics, f"camera {camera}", lambda _, values: values["frames waiting"] == "0", skip=1)
+    return frames(values)
+
+
+def values_of(entry: Any) -> dict[str, str]:
+    return {pair.key: pair.value for pair in entry.values}
+
+
+def frames(values: dict[str, str]) -> dict[str, int]:
+    counted = {key.removeprefix("frames "): int(value) for key, value in values.items() if key.startswith("frames ")}
+    assert counted["in"] == sum(count for key, count in counted.items() if key != "in")
+    return counted
+
+
+def reload_rules(peer: Peer) -> Trigger.Response:
+    return peer.call(Trigger, "/classaug_node/reload_rules", Trigger.Request())
+
+
+def set_parameters(peer: Peer, **values: ParameterValue) -> list[Any]:
+    request = SetParameters.Request(parameters=[Parameter(name=name, value=value) for name, value in values.items()])
+    results: list[Any] = peer.call(SetParameters, "/classaug_node/set_parameters", request).results
+    return results
+
+
+def text(value: str) -> ParameterValue:
+    return ParameterValue(type=ParameterType.PARAMETER_STRING, string_value=value)
+
+
+def stamp_of(message: Any) -> float:
+    return float(message.header.stamp.sec + message.header.stamp.nanosec * 1e-9)
+
+
+def number(value: float) -> ParameterValue:
+    return ParameterValue(type=ParameterType.PARAMETER_DOUBLE, double_value=value)
+
+
+RGB = picture()
+MONO = cv2.cvtColor(RGB, cv2.COLOR_RGB2GRAY)
+YUYV = np.stack([MONO, np.resize(np.array([110, 150], np.uint8), MONO.shape)], axis=2)
+INPUTS = {
+    "rgb8": image(RGB, "rgb8"),
+    "bgr8": image(RGB[:, :, ::-1], "bgr8"),
+    "rgba8": image(np.dstack([RGB, MONO]), "rgba8"),
+    "bgra8": image(np.dstack([RGB[:, :, ::-1], MONO]), "bgra8"),
+    "mono8": image(MONO, "mono8"),
+    "yuv422": image(YUYV[:, :, ::-1], "yuv422"),
+    "yuv422_yuy2": image(YUYV, "yuv422_yuy2"),
+    "bayer_rggb8": image(MONO, "bayer_rggb8"),
+    "bayer_grbg8": image(MONO, "bayer_grbg8"),
+    "padded step": image(RGB, "rgb8", padding=13),
+    "big-endian mono16": image(MONO.astype(np.uint16) << 8, "mono16", bigendian=True),
+    "odd size": image(picture(3, (97, 131)), "rgb8"),
+    "larger than the models' input": image(picture(4, (600, 800)), "rgb8"),
+}
+
+
+@pytest.mark.parametrize("name", INPUTS)
+def test_every_encoding_gives_the_pipelines_result_under_the_inputs_header(
+    chain: Chain, front: Camera, name: str
+) -> None:
+    message = stamped(INPUTS[name], frame=f"optical frame of {name}")
+    label, overlay, color = front.exchange(message)
+    expected = chain.pipeline.augment(decode_image(message), chain.rules, color=True, overlay=True)
+    for output in (label, overlay, color):
+        assert output.header == message.header
+        assert (output.height, output.width) == (message.height, message.width)
+    assert (label.encoding, overlay.encoding, color.encoding) == ("mono8", "rgb8", "rgb8")
+    np.testing.assert_array_equal(pixels_of(label), expected.label)
+    np.testing.assert_array_equal(pixels_of(overlay), expected.overlay)
+    np.testing.assert_array_equal(pixels_of(color), expected.color)
+
+
+def test_compressed_and_raw_cameras_at_once(chain: Chain, talker: Peer, front: Camera) -> None:
+    rear = Camera(talker, "rear", packed=True)
+    for seed, suffix in enumerate((".png", ".jpg", ".png")):
+        raw, packed = image(picture(seed), "rgb8"), compressed(picture(seed + 10), suffix)
+        front.publisher.publish(raw)
+        rear.publisher.publish(packed)
+        for camera, message, frame in ((front, raw, decode_image(raw)), (rear, packed, decode_compressed(packed))):
+            label, _, _ = camera.outputs_of(message)
+            np.testing.assert_array_equal(pixels_of(label), chain.pipeline.augment(frame, chain.rules).label)
+
+
+def test_nothing_is_computed_while_nobody_subscribes(talker: Peer, diagnostics: Gathered[Any]) -> None:
+    publisher = talker.publisher(Image, "/spare/image_raw")
+
+    def came(_: Any, values: dict[str, str]) -> bool:
+        for _ in range(5):
+            publisher.publish(image(RGB, "rgb8"))
+            time.sleep(0.02)
+        return frames(values)["in"] > 0
+
+    status(diagnostics, "camera spare", came)
+    counted = settled(diagnostics, "spare")
+    assert counted["in"] == counted["skipped"] + counted["dropped"]
+    entry, _ = status(diagnostics, "camera spare", lambda *_: True)
+    assert entry.level == DiagnosticStatus.OK
+    assert "nobody subscribes" in entry.message
+
+
+def test_a_burst_keeps_latency_bounded_and_every_frame_accounted_for(
+    chain: Chain, talker: Peer, front: Camera, diagnostics: Gathered[Any]
+) -> None:
+    latencies = Gathered[float]()
+    talker.node.create_subscription(
+        Image, "/classaug_node/front/label", lambda label: latencies.add(time.time() - stamp_of(label)), 10
+    )
+    before, labels = settled(diagnostics, "front"), len(front.labels())
+    pixels = picture(0, (480, 640))
+    start = time.monotonic()
+    chain.pipeline.augment(decode_image(image(pixels, "rgb8")), chain.rules, color=True, overlay=True)
+    period = min(1 / 30, (time.monotonic() - start) / 4)  # 30 Hz, and faster than any model is
+    start = time.monotonic()
+    for number in range(60):
+        last = image(pixels, "rgb8")
+        front.publisher.publish(last)
+        time.sleep(max(0.0, start + (number + 1) * period - time.monotonic()))
+    front.outputs_of(last)  # the newest frame is never the one that is dropped
+    spent = time.monotonic() - start
+    counted = {key: count - before[key] for key, count in settled(diagnostics, "front").items()}
+    assert 30 <= counted["in"] <= 60  # the middleware keeps five and may replace some of those
+    assert counted["out"] == len(front.labels()) - labels
+    assert counted["dropped"] == counted["in"] - counted["out"] > 0
+    # A frame waits for the one before it and no longer: two turns, and what the transport takes.
+    assert max(latencies.items()) < 3 * spent / counted["out"] + 0.1
+
+
+def short() -> Image:
+    message = image(RGB, "rgb8")
+    message.data = message.data[:-7]
+    return message
+
+
+UNUSABLE = {
+    "short data": (short, "expected height 120 x step 480"),
+    "no size": (lambda: stamped(Image(encoding="rgb8")), "height 0, width 0"),
+    "unknown encoding": (lambda: image(RGB, "rgb42"), "rgb42"),
+}
+
+
+def test_an_unusable_frame_is_refused_and_the_next_one_served(
+    talker: Peer, running: Process, front: Camera, diagnostics: Gathered[Any]
+) -> None:
+    before = settled(diagnostics, "front")
+    labels = len(front.labels())
+    for make, _ in UNUSABLE.values():
+        front.publisher.publish(make())
+        time.sleep(0.1)
+    front.exchange(image(RGB, "rgb8"))
+    after = settled(diagnostics, "front")
+    assert after["refused"] - before["refused"] == len(UNUSABLE)
+    assert len(front.labels()) == labels + 1
+    entry, _ = status(diagnostics, "camera front", lambda entry, _: "refused" in entry.message)
+    assert entry.level == DiagnosticStatus.WARN
+    assert UNUSABLE["unknown encoding"][1] in entry.message
+    # One line for the three: they came within the log's period.
+    lines = [line for line in running.output.splitlines() if "camera front" in line and "refused" in line]
+    assert len(lines) == 1
+    assert UNUSABLE["short data"][1] in lines[0]
+
+
+def test_a_camera_of_nothing_but_broken_jpegs_is_an_error(
+    talker: Peer, running: Process, diagnostics: Gathered[Any]
+) -> None:
+    talker.subscribe(Image, "/classaug_node/worst/label")
+    publisher = talker.publisher(CompressedImage, "/worst/image_raw/compressed")
+    good = compressed(RGB, ".jpg")
+
+    def refused(entry: Any, _: dict[str, str]) -> bool:
+        publisher.publish(stamped(CompressedImage(format="jpeg", data=good.data[: len(good.data) // 2])))
+        return bool(entry.level == DiagnosticStatus.ERROR)
+
+    entry, values = status(diagnostics, "camera worst", refused)
+    assert "every frame" in entry.message
+    assert frames(values)["out"] == 0
+    assert "camera worst: frame refused" in running.wait_for_line("camera worst")
+
+
+def test_rules_are_exchanged_while_it_runs(tmp_path: Path, chain: Chain, talker: Peer, front: Camera) -> None:
+    info = talker.subscribe(String, "/classaug_node/label_info", LATCHED)
+    assert json.loads(info.wait_for(1)[0].data) == chain.rules.label_info()
+    kept = tmp_path / "kept.yaml"
+    kept.write_bytes(chain.rules_file.read_bytes())
+    message = image(RGB, "rgb8")
+    frame = decode_image(message)
+    other = random_rules(chain.pipeline.main, chain.pipeline.sub, seed=2)
+    try:
+        other.save(chain.rules_file)
+        response = reload_rules(talker)
+        assert response.success
+        assert str(chain.rules_file) in response.message
+        label, _, _ = front.exchange(stamped(message))
+        np.testing.assert_array_equal(pixels_of(label), chain.pipeline.augment(frame, other).label)
+        assert json.loads(info.wait_for(2)[1].data) == other.label_info()
+
+        for bad, reason in (
+            ("nothing: here\n", "no rules in it"),
+            (
+                as_text(tmp_path, replace(other, provenance=replace(other.provenance, sub_model="f" * 64))),
+                "another sub",
+            ),
+        ):
+            chain.rules_file.write_text(bad)
+            response = reload_rules(talker)
+            assert not response.success
+            assert reason in response.message
+            label, _, _ = front.exchange(stamped(message))
+            np.testing.assert_array_equal(pixels_of(label), chain.pipeline.augment(frame, other).label)
+    finally:
+        kept.replace(chain.rules_file)
+        assert reload_rules(talker).success
+
+
+def as_text(folder: Path, rules: Rules) -> str:
+    path = folder / "written.yaml"
+    rules.save(path)
+    return path.read_text()
+
+
+def test_overlay_alpha_changes_while_it_runs(talker: Peer, front: Camera) -> None:
+    message = image(RGB, "rgb8")
+    try:
+        assert set_parameters(talker, overlay_alpha=number(0.0))[0].successful
+        _, overlay, _ = front.exchange(stamped(message))
+        np.testing.assert_array_equal(pixels_of(overlay), RGB)
+        assert set_parameters(talker, overlay_alpha=number(1.0))[0].successful
+        _, overlay, color = front.exchange(stamped(message))
+        np.testing.assert_array_equal(pixels_of(overlay), pixels_of(color))
+        refused = set_parameters(talker, overlay_alpha=number(1.5))[0]
+        assert not refused.successful
+    finally:
+        set_parameters(talker, overlay_alpha=number(0.5))
+
+
+def test_a_read_only_parameter_is_fixed_while_configured(talker: Peer) -> None:
+    result = set_parameters(talker, main_model=text("/elsewhere"))[0]
+    assert not result.successful
+    assert "main_model is fixed while the node is configured" in result.reason
+
+
+def test_a_subscriber_that_asks_for_more_is_told_with_both_sides_settings(talker: Peer, running: Process) -> None:
+    talker.subscribe(Image, "/classaug_node/spare/overlay", LATCHED)
+    line = running.wait_for_line("incompatible QoS")
+    assert "on /classaug_node/spare/overlay" in line
+    assert "/classaug_node offers reliability reliable, durability volatile" in line
+    assert "/peer asks for reliability reliable, durability transient_local" in line
+
+
+def test_a_camera_that_offers_less_is_told_with_both_sides_settings(chain: Chain, peer: Peer, start: Start) -> None:
+    node = start(NODE, *chain.parameters(image_reliability="reliable"))
+    best_effort = QoSProfile(depth=1, reliability=QoSReliabilityPolicy.BEST_EFFORT)
+    peer.publisher(Image, "/camera/image_raw", best_effort, subscribers=0)
+    line = node.wait_for_line("incompatible QoS")
+    assert "on /camera/image_raw" in line
+    assert "/classaug_node asks for reliability reliable, durability volatile" in line
+    assert "/peer offers reliability best_effort, durability volatile" in line
+
+
+def test_diagnostics_tell_models_and_rules(chain: Chain, diagnostics: Gathered[Any]) -> None:
+    entry, values = status(diagnostics, "node", lambda *_: True)
+    assert entry.level == DiagnosticStatus.OK
+    assert entry.message == "active"
+    assert chain.pipeline.main.card.name in values["main model"]
+    assert chain.pipeline.sub.card.name in values["sub model"]
+    assert "ONNX Runtime" in values["engines"]
+    assert values["rules"] == str(chain.rules_file)
+    assert values["rules sub model"] == chain.rules.provenance.sub_model
+
+
+def test_latency_since_the_stamp_follows_simulated_time(chain: Chain, peer: Peer, start: Start) -> None:
+    start(NODE, *chain.parameters(use_sim_time=True, stale_after=1.0))
+    diagnostics = peer.subscribe(DiagnosticArray, "/diagnostics")
+    clock = peer.publisher(Clock, "/clock")
+    now = Clock()
+    now.clock.sec = 1000
+    camera = Camera(peer, "camera")
+    clock.publish(now)
+    for _ in range(3):  # more than those of today's stamp before them
+        message = image(RGB, "rgb8")
+        message.header.stamp.sec, message.header.stamp.nanosec = 997, 0
+        camera.exchange(message)
+
+    def from_stamp(_: Any, values: dict[str, str]) -> bool:
+        clock.publish(now)
+        camera.publisher.publish(message)
+        return values.get("latency from stamp p50 (ms)") == "3000.0"
+
+    _, values = status(diagnostics, "camera camera", from_stamp)
+    assert 0 < float(values["latency from arrival p50 (ms)"]) < 3000
+    entry, _ = status(diagnostics, "camera camera", lambda entry, _: entry.level == DiagnosticStatus.WARN)
+    assert "no frame for" in entry.message
+
+
+def test_images_lost_on_the_way_are_counted(
+    chain: Chain, start: Start, peer: Peer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Without shared memory a large image comes in many pieces, of which best effort loses some.
+    monkeypatch.delenv(PROFILES_VARIABLE)
+    monkeypatch.setenv("FASTDDS_BUILTIN_TRANSPORTS", "UDPv4")
+    start(NODE, *chain.parameters())
+    diagnostics = peer.subscribe(DiagnosticArray, "/diagnostics")
+    publisher = peer.publisher(Image, "/camera/image_raw")
+    large, small = image(picture(0, (1024, 2048)), "rgb8"), image(RGB, "rgb8")
+
+    def accounted(values: dict[str, str]) -> int:
+        return int(values["frames in"]) + int(values["lost on the way"])
+
+    def noticed(_: Any, values: dict[str, str]) -> bool:
+        publisher.publish(small)
+        return "frames in" in values and values["frames in"] != "0"
+
+    status(diagnostics, "camera camera", noticed)
+    _, values = status(diagnostics, "camera camera", lambda *_: True, skip=1)
+    before = accounted(values)
+    for _ in range(10):
+        publisher.publish(large)
+        time.sleep(0.03)
+    publisher.publish(small)  # shows that the ones before it should have come
+    entry, values = status(diagnostics, "camera camera", lambda _, values: accounted(values) == before + 11)
+    assert (entry.level == DiagnosticStatus.WARN) == (values["lost on the way"] != "0")
+
+
+def test_past_255_classes_labels_have_16_bits(tmp_path: Path, peer: Peer, start: Start) -> None:
+    main = write_model(tmp_path / "main", [f"main {i}" for i in range(200)], (24, 32), seed=1)
+    sub = write_model(tmp_path / "sub", [f"sub {i}" for i in range(100)], (24, 32), seed=2)
+    with make_chain(tmp_path, main, sub) as chain:
+        start(NODE, *chain.parameters())
+        message = image(RGB, "rgb8")
+        label, _, color = Camera(peer, "camera").exchange(message)
+        expected = chain.pipeline.augment(decode_image(message), chain.rules, color=True)
+        assert label.encoding == "16UC1"
+        assert expected.label.max() > 255
+        np.testing.assert_array_equal(pixels_of(label), expected.label)
+        np.testing.assert_array_equal(pixels_of(color), expected.color)
+
+
+def test_a_model_that_fails_on_a_frame_is_an_error_and_the_next_frame_is_served(
+    tmp_path: Path, peer: Peer, start: Start
+) -> None:
+    main = write_model(tmp_path / "main", ["a", "b"], (24, 32), trap="fails on white")
+    sub = write_model(tmp_path / "sub", ["b", "c"], (24, 32), seed=2)
+    with make_chain(tmp_path, main, sub) as chain:
+        node = start(NODE, *chain.parameters())
+        diagnostics = peer.subscribe(DiagnosticArray, "/diagnostics")
+        camera = Camera(peer, "camera")
+        camera.publisher.publish(image(np.full_like(RGB, 255), "rgb8"))
+        node.wait_for_line("camera camera: frame failed: ")
+        camera.exchange(image(RGB // 2, "rgb8"))
+        entry, values = status(diagnostics, "camera camera", lambda _, values: values["frames failed"] == "1")
+        assert entry.level == DiagnosticStatus.ERROR
+        assert str(main) in entry.message
+        assert frames(values)["out"] >= 2
+
+
+def change_state(peer: Peer, transition: int) -> bool:
+    request = ChangeState.Request(transition=Transition(id=transition))
+    return bool(peer.call(ChangeState, "/classaug_node/change_state", request).success)
+
+
+def unsubscribed(camera: Camera) -> bool:
+    return bool(camera.publisher.get_subscription_count() == 0)
+
+
+def state(peer: Peer) -> int:
+    return int(peer.call(GetState, "/classaug_node/get_state", GetState.Request()).current_state.id)
+
+
+def test_a_lifecycle_manager_leads_it_through_all_states_twice(chain: Chain, peer: Peer, start: Start) -> None:
+    node = start(NODE, *chain.parameters(autostart="false"))
+    assert state(peer) == State.PRIMARY_STATE_UNCONFIGURED
+    for _ in range(2):
+        assert change_state(peer, Transition.TRANSITION_CONFIGURE)
+        assert state(peer) == State.PRIMARY_STATE_INACTIVE
+        assert change_state(peer, Transition.TRANSITION_ACTIVATE)
+        camera = Camera(peer, "camera")
+        assert change_state(peer, Transition.TRANSITION_DEACTIVATE)
+        eventually(partial(unsubscribed, camera), "the subscription to end")
+        assert change_state(peer, Transition.TRANSITION_CLEANUP)
+        assert state(peer) == State.PRIMARY_STATE_UNCONFIGURED
+    assert change_state(peer, Transition.TRANSITION_UNCONFIGURED_SHUTDOWN)
+    assert state(peer) == State.PRIMARY_STATE_FINALIZED
+    assert node.stop()[0] == 0
+    assert "Traceback" not in node.output
+
+
+def test_bad_parameters_stop_configuration_with_one_line_and_can_be_put_right(
+    chain: Chain, peer: Peer, start: Start
+) -> None:
+    node = start(NODE, *chain.parameters(threads="many", sub_model="/nowhere"))
+    diagnostics = peer.subscribe(DiagnosticArray, "/diagnostics")
+    line = node.wait_for_line("ERROR")
+    assert "parameter threads is 'many'; expected an integer from 0 to 256" in line
+    assert state(peer) == State.PRIMARY_STATE_UNCONFIGURED
+    entry, _ = status(diagnostics, "node", lambda *_: True)
+    assert entry.level == DiagnosticStatus.ERROR
+    assert "threads" in entry.message
+
+    whole = ParameterValue(type=ParameterType.PARAMETER_INTEGER, integer_value=1)
+    assert set_parameters(peer, threads=whole)[0].successful
+    assert not change_state(peer, Transition.TRANSITION_CONFIGURE)
+    node.wait_for_line("/nowhere: no such model file or folder")
+    assert set_parameters(peer, sub_model=text(str(chain.sub)))[0].successful
+    assert change_state(peer, Transition.TRANSITION_CONFIGURE)
+    assert change_state(peer, Transition.TRANSITION_ACTIVATE)
+    Camera(peer, "camera")
+    assert len(re.findall("ERROR", node.output)) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["-p", "main_modle:=/x"], "unknown parameter main_modle; did you mean main_model?"),
+        (["-p", "cameras:=[front]", "-p", "rear.image_topic:=/x"], "cameras does not name 'rear'"),
+        (["-p", "camera.image_topic:='a b'"], "parameter camera.image_topic makes 'a b', which is no topic name"),
+        (["-p", "rules.format:=1"], "rules_file and rules.* parameters are both given"),
+        (["-p", "autostart:=perhaps"], "parameter autostart is 'perhaps'; expected true or false"),
+    ],
+    ids=["unknown", "camera not named", "topic", "rules twice", "autostart"],
+)
+def test_a_wrong_parameter_is_named(chain: Chain, start: Start, arguments: list[str], line: str) -> None:
+    node = start(NODE, *chain.parameters(), *arguments)
+    assert line in node.wait_for_line("ERROR")
+    assert node.stop()[0] == 0
+    assert len(node.output.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["--params-file", "/nowhere.yaml"], "Couldn't parse params file: '--params-file /nowhere.yaml'"),
+        (["-p", "cameras:=[]"], "a parameter given is an empty list"),
+    ],
+    ids=["no file", "empty list"],
+)
+def test_arguments_ros_cannot_use_end_it_with_one_line(start: Start, arguments: list[str], line: str) -> None:
+    node = start(NODE, "--ros-args", *arguments)
+    assert node.wait() == 2
+    last = node.output.splitlines()[-1]
+    assert line in last
+    assert "FATAL" in last
+    assert "Traceback" not in node.output
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+def test_a_signal_ends_it_cleanly_while_frames_come(
+    chain: Chain, peer: Peer, start: Start, number: signal.Signals
+) -> None:
+    # The rules come as a parameter file here, as a launch file gives them.
+    arguments = chain.parameters(image_reliability="reliable")
+    at = arguments.index(f"rules_file:={chain.rules_file}")
+    node = start(NODE, *arguments[: at - 1], *arguments[at + 1 :], "--params-file", str(chain.rules_file))
+    camera = Camera(peer, "camera")
+    label, _, _ = camera.exchange(image(RGB, "rgb8"))
+    expected = chain.pipeline.augment(decode_image(image(RGB, "rgb8")), chain.rules)
+    np.testing.assert_array_equal(pixels_of(label), expected.label)
+    for _ in range(3):
+        camera.publisher.publish(image(RGB, "rgb8"))
+    code, seconds = node.stop(number)
+    assert code == 0
+    assert seconds < 3
+    assert "Traceback" not in node.output

@@ -1,0 +1,270 @@
+"""The pipeline: frames to labels with two real models, whatever happens to one of them."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from tinymodels import MAIN_CLASSES, SUB_CLASSES, World, tiny_model, write_classes, write_model, write_world
+
+from classaug_ros.errors import ConfigError, EngineError
+from classaug_ros.fusion import naive
+from classaug_ros.images import Frame
+from classaug_ros.models import Model, load_model
+from classaug_ros.pipeline import Pipeline
+from classaug_ros.rules import Provenance, Rules, derive
+from classaug_ros.task import Task
+
+SIZE = (12, 10)
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return write_world(tmp_path / "world", images=3, size=SIZE)
+
+
+def noise(size: tuple[int, int] = SIZE, seed: int = 5) -> Frame:
+    return Frame(np.random.default_rng(seed).integers(1, 255, (*size, 3), np.uint8), "rgb")
+
+
+def plain(value: int) -> Frame:
+    return Frame(np.full((*SIZE, 3), value, np.uint8), "rgb")
+
+
+def rules_for(main: Model, sub: Model, task: Path, seed: int = 0) -> Rules:
+    random = np.random.default_rng(seed)
+    counts = random.integers(0, 9, (len(main.card.classes), len(sub.card.classes), len(sub.card.classes)))
+    loaded = Task.load(task)
+    made = Provenance(loaded.fingerprint, main.fingerprint, sub.fingerprint, ("d",), 1, 1, 1, "0", "now")
+    return derive(counts, loaded, made)
+
+
+@pytest.fixture
+def models(world: World) -> tuple[Model, Model]:
+    return load_model(world.main), load_model(world.sub)
+
+
+@pytest.mark.parametrize("concurrent", [True, False], ids=["concurrent", "serial"])
+def test_labels_are_the_models_greatest_scores(world: World, models: tuple[Model, Model], concurrent: bool) -> None:
+    with Pipeline(*models, concurrent=concurrent) as pipeline:
+        for image in world.images.values():
+            for frame in (Frame(image, "rgb"), Frame(image[:, :, ::-1], "bgr")):
+                main, sub = pipeline.predict(frame)
+                np.testing.assert_array_equal(main, world.main_weights.scores(image).argmax(axis=0))
+                np.testing.assert_array_equal(sub, world.sub_weights.scores(image).argmax(axis=0))
+                assert main.dtype == sub.dtype == np.uint8
+
+
+@pytest.mark.parametrize("kind", ["logits", "probabilities", "labels"])
+def test_serial_and_concurrent_agree_whatever_the_sizes(tmp_path: Path, kind: str) -> None:
+    main = tiny_model(tmp_path / "main", MAIN_CLASSES, (24, 20), stride=4, upsample="align_corners", seed=1)
+    sub = tiny_model(tmp_path / "sub", SUB_CLASSES, (9, 30), stride=2, kind=kind, upsample="asymmetric", seed=2)
+    with Pipeline(main, sub) as one, Pipeline(main, sub, concurrent=False, threads=1) as other:
+        for size, wanted in (((37, 41), None), ((5, 3), None), ((64, 48), (31, 7)), ((64, 48), (100, 200))):
+            both = one.predict(noise(size), wanted), other.predict(noise(size), wanted)
+            for labels in zip(*both, strict=True):
+                assert labels[0].shape == (wanted or size)
+                np.testing.assert_array_equal(*labels)
+            assert len(np.unique(both[0][1])) > 1
+
+
+@pytest.mark.parametrize(
+    ("threads", "concurrent", "shares"),
+    [
+        (1, True, (1, 1)),
+        (2, True, (1, 1)),
+        (5, True, (3, 2)),
+        (8, True, (4, 4)),
+        (1, False, (1, 1)),
+        (3, False, (3, 3)),
+    ],
+)
+def test_threads_are_divided_between_the_models(
+    models: tuple[Model, Model], threads: int, concurrent: bool, shares: tuple[int, int]
+) -> None:
+    with Pipeline(*models, threads=threads, concurrent=concurrent) as pipeline:
+        assert pipeline.threads == shares
+        assert pipeline._main is not None
+        assert pipeline._sub is not None
+        for branch, share in zip((pipeline._main, pipeline._sub), shares, strict=True):
+            session: Any = branch._engine._engine._session  # type: ignore[attr-defined]  # under its checks
+            assert session.get_session_options().intra_op_num_threads == share
+
+
+def test_without_threads_every_core_is_used(models: tuple[Model, Model], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(6)))
+    with Pipeline(*models) as pipeline:
+        assert pipeline.threads == (3, 3)
+
+
+@pytest.mark.parametrize("color", [False, True])
+@pytest.mark.parametrize("overlay", [False, True])
+def test_augment_is_look_up_colours_and_blend(
+    world: World, models: tuple[Model, Model], color: bool, overlay: bool
+) -> None:
+    rules = rules_for(*models, world.task)
+    image = next(iter(world.images.values()))
+    main, sub = (w.scores(image).argmax(axis=0) for w in (world.main_weights, world.sub_weights))
+    label = rules.table[main, sub]
+    colors = np.array(rules.output.colors, np.uint8)[label]
+    with Pipeline(*models) as pipeline:
+        result = pipeline.augment(Frame(image[:, :, ::-1], "bgr"), rules, color=color, overlay=overlay, alpha=0.25)
+    np.testing.assert_array_equal(result.label, label)
+    assert result.label.dtype == rules.table.dtype
+    assert (result.color is not None, result.overlay is not None) == (color, overlay)
+    if result.color is not None:
+        np.testing.assert_array_equal(result.color, colors)
+    if result.overlay is not None:
+        np.testing.assert_array_equal(result.overlay, naive.blend(image, colors, 0.25))
+
+
+def test_rules_can_change_from_frame_to_frame(world: World, models: tuple[Model, Model]) -> None:
+    first, second = (rules_for(*models, world.task, seed) for seed in (1, 2))
+    assert (first.table != second.table).any()
+    with Pipeline(*models) as pipeline:
+        main, sub = pipeline.predict(noise())
+        for rules in (first, second, first):
+            np.testing.assert_array_equal(pipeline.augment(noise(), rules).label, rules.table[main, sub])
+
+
+def reload(world: World) -> tuple[Model, Model]:
+    return load_model(world.main), load_model(world.sub)
+
+
+def changed_weights(world: World) -> tuple[Model, Model]:
+    write_model(world.main, MAIN_CLASSES, SIZE, seed=99)
+    return reload(world)
+
+
+def changed_card(world: World) -> tuple[Model, Model]:
+    write_model(world.sub, SUB_CLASSES, SIZE, weights=world.sub_weights, card={"input.mean": [1, 0, 0]})
+    return reload(world)
+
+
+def renamed_class(world: World) -> tuple[Model, Model]:
+    write_classes(world.sub / "classes.csv", ("street", *SUB_CLASSES[1:]))
+    return reload(world)
+
+
+def more_classes(world: World) -> tuple[Model, Model]:
+    write_model(world.main, (*MAIN_CLASSES, "tree", "sky"), SIZE)
+    return reload(world)
+
+
+def swapped(world: World) -> tuple[Model, Model]:
+    main, sub = reload(world)
+    return sub, main
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (changed_weights, r"learned with another main model \(fingerprint \w{12}\) than .*main/model.onnx \(\w{12}\)"),
+        (changed_card, r"learned with another sub model \(fingerprint \w{12}\) than .*sub/model.onnx \(\w{12}\)"),
+        (renamed_class, r"for a sub model with 5 classes \(road, person, .*but .*sub/model.onnx has 5 \(street, "),
+        (more_classes, r"for a main model with 3 classes .*, but .*main/model.onnx has 5 "),
+        (swapped, r"for a main model with 3 classes .*, but .*sub/model.onnx has 5 "),
+    ],
+)
+def test_rules_of_other_models_are_refused(
+    world: World, models: tuple[Model, Model], change: Callable[[World], tuple[Model, Model]], message: str
+) -> None:
+    rules = rules_for(*models, world.task)
+    with Pipeline(*models) as pipeline:
+        pipeline.check(rules)
+    with Pipeline(*change(world)) as pipeline:
+        with pytest.raises(ConfigError, match=message):
+            pipeline.check(rules)
+        with pytest.raises(ConfigError, match=message):
+            pipeline.augment(noise(), rules)
+
+
+def test_models_that_moved_are_the_same_models(world: World, models: tuple[Model, Model], tmp_path: Path) -> None:
+    rules = rules_for(*models, world.task)
+    world.main.rename(tmp_path / "elsewhere")
+    with Pipeline(load_model(tmp_path / "elsewhere"), models[1]) as pipeline:
+        pipeline.check(rules)
+
+
+@pytest.mark.parametrize("concurrent", [True, False], ids=["concurrent", "serial"])
+@pytest.mark.parametrize("role", ["main", "sub"])
+@pytest.mark.parametrize(("trap", "value"), [("nan on black", 0), ("fails on white", 255)])
+def test_a_failing_model_fails_its_frame_only(
+    tmp_path: Path, role: str, trap: str, value: int, concurrent: bool
+) -> None:
+    traps = {"main": None, "sub": None, role: trap}
+    main = tiny_model(tmp_path / "main", MAIN_CLASSES, SIZE, trap=traps["main"], seed=1)
+    sub = tiny_model(tmp_path / "sub", SUB_CLASSES, SIZE, trap=traps["sub"], seed=2)
+    with Pipeline(main, sub, concurrent=concurrent) as pipeline:
+        before = pipeline.predict(noise())
+        for _ in range(2):
+            with pytest.raises(EngineError, match=rf"{role}/model\.onnx: "):
+                pipeline.predict(plain(value))
+            after = pipeline.predict(noise())
+            np.testing.assert_array_equal(after, before)
+
+
+def test_both_models_failing_is_one_error(tmp_path: Path) -> None:
+    main = tiny_model(tmp_path / "main", MAIN_CLASSES, SIZE, trap="nan on black")
+    sub = tiny_model(tmp_path / "sub", SUB_CLASSES, SIZE, trap="nan on black")
+    with Pipeline(main, sub) as pipeline:
+        with pytest.raises(EngineError, match=r"main/model\.onnx: output 'result' has NaN"):
+            pipeline.predict(plain(0))
+        pipeline.predict(plain(1))
+
+
+def test_concurrent_models_run_at_the_same_time(models: tuple[Model, Model], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each model waits for the other to have started: one after the other neither could go on."""
+    both = threading.Barrier(2, timeout=10)
+    with Pipeline(*models) as pipeline:
+        for branch in (pipeline._main, pipeline._sub):
+            assert branch is not None
+
+            def meet(frame: Frame, size: tuple[int, int], run: Any = branch.run) -> NDArray[Any]:
+                both.wait()
+                labels: NDArray[Any] = run(frame, size)
+                return labels
+
+            monkeypatch.setattr(branch, "run", meet)
+        pipeline.predict(noise())
+
+
+def test_a_closed_pipeline_says_so(models: tuple[Model, Model]) -> None:
+    pipeline = Pipeline(*models)
+    pipeline.predict(noise())
+    pipeline.close()
+    pipeline.close()
+    with pytest.raises(RuntimeError, match="the pipeline is closed"):
+        pipeline.predict(noise())
+
+
+@contextmanager
+def same_threads() -> Iterator[None]:
+    def native() -> int:
+        return len(list(Path("/proc/self/task").iterdir()))
+
+    before = native()
+    yield
+    deadline = time.monotonic() + 5
+    while native() > before and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert native() <= before
+
+
+@pytest.mark.parametrize("broken", ["main", "sub"])
+def test_a_model_that_cannot_be_loaded_leaves_nothing_behind(world: World, broken: str) -> None:
+    (world.folder / broken / "model.onnx").write_bytes(b"no model")
+    with same_threads(), pytest.raises(EngineError, match=rf"{broken}/model\.onnx: ONNX Runtime cannot load it"):
+        Pipeline(*reload(world), threads=4)
+
+
+def test_closing_releases_the_threads(models: tuple[Model, Model]) -> None:
+    with same_threads(), Pipeline(*models, threads=8) as pipeline:
+        pipeline.predict(noise())

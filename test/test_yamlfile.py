@@ -1,0 +1,146 @@
+"""YAML of users: what is read, and how each mistake is named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from classaug_ros.errors import ConfigError
+from classaug_ros.yamlfile import Section, fingerprint, read_mapping
+
+
+def written(tmp_path: Path, text: str | bytes) -> Path:
+    path = tmp_path / "file.yaml"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return path
+
+
+def test_values_are_read(tmp_path: Path) -> None:
+    text = "name: 'yes'\nlist: [1, two]\nmap: {0: sky, 1: road}\nempty:\n"
+    expected = {"name": "yes", "list": [1, "two"], "map": {0: "sky", 1: "road"}, "empty": None}
+    assert read_mapping(written(tmp_path, text)) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        pytest.param("a: 1\nb: 2\na: 3\n", "line 3: 'a' is given twice; keep one", id="key twice"),
+        pytest.param("m:\n  0: sky\n  0: road\n", "line 3: '0' is given twice", id="nested key twice"),
+        pytest.param("m: [{a: 1, a: 1}]", "line 1: 'a' is given twice", id="key twice in a list"),
+        pytest.param("a: &x [1]\nb: *x\n", r"aliases \(\*name\) are not allowed", id="alias"),
+        pytest.param("a: &x {b: 1}\nc: {<<: *x}\n", r"aliases \(\*name\) are not allowed", id="merged alias"),
+        pytest.param("- 1\n- 2\n", "expected keys and values at the top, found list", id="list"),
+        pytest.param("just text", "expected keys and values at the top, found str", id="text"),
+        pytest.param("", "expected keys and values at the top, found NoneType", id="empty"),
+        pytest.param("a: [1, 2\n", "is not valid YAML: .*line 2", id="syntax"),
+        pytest.param("a: !!python/object/apply:os.getcwd []\n", "is not valid YAML: could not determine", id="object"),
+        pytest.param("a: 1\n---\nb: 2\n", "is not valid YAML: expected a single document", id="two documents"),
+        pytest.param("[1]: 2", "is not valid YAML", id="list as key"),
+        pytest.param("? [a, b]\n: 1", "is not valid YAML: .*unhashable", id="complex key"),
+        pytest.param(b"a: \xff\xfe\n", "is not valid YAML: .*utf-8", id="not UTF-8"),
+        pytest.param("a: 2026-99-99\n", "is not valid YAML: month must be in 1..12", id="impossible date"),
+        pytest.param("[" * 5000, "is not valid YAML", id="too deep"),
+    ],
+)
+def test_mistakes_name_the_file(tmp_path: Path, text: str | bytes, message: str) -> None:
+    path = written(tmp_path, text)
+    with pytest.raises(ConfigError, match=rf"^{path}: .*{message}") as caught:
+        read_mapping(path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("name", "reason"), [("missing", "No such file"), (".", "Is a directory")])
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, name: str, reason: str) -> None:
+    with pytest.raises(ConfigError, match=rf"^{tmp_path / name}: cannot be read: {reason}"):
+        read_mapping(tmp_path / name)
+
+
+def section(data: object, *allowed: str) -> Section:
+    return Section(data, "file.yaml: input", set(allowed) or {"key"})
+
+
+def test_a_section_reads_its_keys() -> None:
+    read = section({"text": "t", "number": 3, "items": [1, 2.5], "pick": "b"}, "text", "number", "items", "pick", "x")
+    assert read.get("text", str) == "t"
+    assert read.get("x", str, "default") == "default"
+    assert read.get("number", (str, int)) == 3
+    assert read.positive("number") == 3
+    assert read.list_of("items", float, float) == (1.0, 2.5)
+    assert read.list_of("x", str) == ()
+    assert read.choice("pick", ("a", "b")) == "b"
+    assert read.choice("x", ("a", "b"), "a") == "a"
+
+
+@pytest.mark.parametrize("data", [None, 5, "text", ["key"]])
+def test_a_section_must_be_a_mapping(data: object) -> None:
+    with pytest.raises(ConfigError, match=r"^file\.yaml: input: expected keys and values, found"):
+        section(data)
+
+
+def test_an_unknown_key_is_named_with_the_known_ones() -> None:
+    with pytest.raises(ConfigError, match=r"^file\.yaml: input: unknown key 'heigth'; expected some of height, width$"):
+        section({"heigth": 1, "width": 2}, "width", "height")
+
+
+@pytest.mark.parametrize(
+    ("value", "kind", "expected"),
+    [
+        pytest.param("5", int, "int", id="text for a number"),
+        pytest.param(5, str, "str", id="number for text"),
+        pytest.param(True, int, "int", id="bool for a number"),
+        pytest.param(None, str, "str", id="nothing"),
+        pytest.param({}, (str, list), "str or list", id="one of two"),
+    ],
+)
+def test_a_value_of_another_type_is_named(value: object, kind: Any, expected: str) -> None:
+    with pytest.raises(ConfigError, match=rf"^file\.yaml: input: key: expected {expected}, found") as caught:
+        section({"key": value}).get("key", kind)
+    assert repr(value) in str(caught.value)
+
+
+def test_a_missing_key_is_named() -> None:
+    with pytest.raises(ConfigError, match=r"^file\.yaml: input: key: expected str, found no such key$"):
+        section({}).get("key", str)
+
+
+@pytest.mark.parametrize(
+    ("items", "kind"),
+    [([1, "2"], int), (["a", 1], str), ([1.5, True], float), ([True], int), ([[1]], int), ("abc", str), (5, int)],
+)
+def test_a_list_of_other_things_is_refused(items: object, kind: type[Any]) -> None:
+    with pytest.raises(ConfigError, match=r"^file\.yaml: input: key: expected "):
+        section({"key": items}).list_of("key", kind)
+
+
+@pytest.mark.parametrize("value", [0, -1, 1.5, "3", True, None])
+def test_only_positive_integers_are_positive(value: object) -> None:
+    with pytest.raises(ConfigError, match=r"^file\.yaml: input: key: expected (at least 1|int), found"):
+        section({"key": value}).positive("key")
+
+
+def test_a_choice_names_the_choices() -> None:
+    with pytest.raises(ConfigError, match=r"^file\.yaml: input: key: expected one of a, b, found 'c'$"):
+        section({"key": "c"}).choice("key", ("a", "b"))
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(), lambda x: st.lists(x) | st.dictionaries(st.text(), x)
+)
+
+
+@given(JSON)
+def test_equal_values_have_equal_fingerprints(value: Any) -> None:
+    again = yaml.safe_load(yaml.safe_dump(value, allow_unicode=False)) if isinstance(value, int) else value
+    assert fingerprint(value) == fingerprint(again)
+    assert fingerprint(value) != fingerprint([value])
+
+
+def test_fingerprints_do_not_depend_on_the_order_of_keys_but_on_that_of_lists() -> None:
+    assert fingerprint({"a": 1, "b": 2}) == fingerprint({"b": 2, "a": 1})
+    assert fingerprint([1, 2]) != fingerprint([2, 1])
+    assert fingerprint(["a", "bc"]) != fingerprint(["ab", "c"])
