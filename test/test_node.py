@@ -208,7 +208,7 @@ def status(
 
     def find(message: DiagnosticArray) -> Any:
         for entry in message.status:
-            if entry.name == f"classaug: {name}" and wanted(entry, values_of(entry)):
+            if entry.name == f"classaug_node: {name}" and wanted(entry, values_of(entry)):
                 return entry
         return None
 
