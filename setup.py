@@ -53,7 +53,7 @@ setup(
     entry_points={
         "console_scripts": [
             "classaug = classaug_ros.cli:main",
-            "classaug_node = classaug_ros.node:main",
+            "classaug_node = classaug_ros.node.__main__:main",
         ],
     },
 )

@@ -20,11 +20,12 @@ from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import LifecycleNode, Node
 from launch_ros.event_handlers import OnStateTransition
 
+from classaug_ros.fastdds import profiles_variable
+
 SHARE = Path(__file__).resolve().parents[1]
 NODE = "classaug_node"
 CAMERA = "camera"
-# Jazzy's Fast DDS knows only the first name, later ones warn of it.
-PROFILES_VARIABLE = f"{'FASTRTPS' if os.environ.get('ROS_DISTRO') == 'jazzy' else 'FASTDDS'}_DEFAULT_PROFILES_FILE"
+PROFILES_VARIABLE = profiles_variable()
 
 ARGUMENTS = (
     DeclareLaunchArgument(

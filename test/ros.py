@@ -13,7 +13,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -25,8 +24,9 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
 
+from classaug_ros.fastdds import profiles_variable
+
 PROJECT = Path(__file__).resolve().parent.parent
-PROFILES_VARIABLE = ("FASTRTPS" if version("rclpy") < "8" else "FASTDDS") + "_DEFAULT_PROFILES_FILE"  # Jazzy has 7
 DOMAINS = range(1, 102)  # those whose ports lie below the ones Linux hands out
 
 
@@ -43,7 +43,7 @@ def own_domain() -> Iterator[int]:
             with pytest.MonkeyPatch.context() as patch:
                 patch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
                 # Shared memory that holds whole images; without it a large one comes in pieces and gets lost.
-                patch.setenv(PROFILES_VARIABLE, str(PROJECT / "config/fastdds.xml"))
+                patch.setenv(profiles_variable(), str(PROJECT / "config/fastdds.xml"))
                 yield domain
             return
     raise RuntimeError("every ROS domain is in use")

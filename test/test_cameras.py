@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from classaug_ros.cameras import Arrival, Counts, NewestFrames, Outcome
+from classaug_ros.node.cameras import Arrival, Counts, NewestFrames, Outcome
 
 CAMERAS = ("front", "left", "right")
 

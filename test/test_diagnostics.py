@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from classaug_ros.cameras import Counts, Outcome
-from classaug_ros.diagnostics import WINDOW, Finished, Level, Recent, camera_status, percentiles
+from classaug_ros.node.cameras import Counts, Outcome
+from classaug_ros.node.diagnostics import WINDOW, Finished, Level, Recent, camera_status, percentiles
 
 STALE = 2.0
 

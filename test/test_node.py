@@ -26,13 +26,14 @@ from lifecycle_msgs.srv import ChangeState, GetState
 from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
 from rcl_interfaces.srv import SetParameters
 from rclpy.qos import QoSDurabilityPolicy, QoSProfile, QoSReliabilityPolicy
-from ros import PROFILES_VARIABLE, PROJECT, Gathered, Peer, Process, eventually, own_domain
+from ros import PROJECT, Gathered, Peer, Process, eventually, own_domain
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
 from tinymodels import write_model
 
+from classaug_ros.fastdds import profiles_variable
 from classaug_ros.images import decode_compressed, decode_image
 from classaug_ros.labels import LabelSpace
 from classaug_ros.models import Model, load_model
@@ -517,7 +518,7 @@ def test_images_lost_on_the_way_are_counted(
     chain: Chain, start: Start, peer: Peer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Without shared memory a large image comes in many pieces, of which best effort loses some.
-    monkeypatch.delenv(PROFILES_VARIABLE)
+    monkeypatch.delenv(profiles_variable())
     monkeypatch.setenv("FASTDDS_BUILTIN_TRANSPORTS", "UDPv4")
     start(NODE, *chain.parameters())
     diagnostics = peer.subscribe(DiagnosticArray, "/diagnostics")

@@ -55,8 +55,9 @@ ROS = {
 PART_OF_RCLPY = {"builtin_interfaces"}
 
 CORE = ("errors", "files", "yamlfile", "labels", "task", "rules", "models", "images", "preprocess", "engines", "fusion")
-TOPS = ("node", "learn", "evaluate")
-ROS_HOMES = {"node", "node_parameters", "camera_topics", "label_info", "qos", "player", "demo.recorder", "demo.run"}
+TOPS = ("node.lifecycle", "learn", "evaluate")
+NODE_HOMES = {f"node.{name}" for name in ("__main__", "lifecycle", "declared", "camera_topics", "label_info", "qos")}
+ROS_HOMES = NODE_HOMES | {"player", "demo.recorder", "demo.run"}
 HOMES = {
     **dict.fromkeys(ROS, ROS_HOMES),
     "cv_bridge": {"images"},
@@ -65,7 +66,7 @@ HOMES = {
     "rosbags": {"bags"},
     "torch": {"demo.network", "demo.train"},
     "tqdm": {"learn", "evaluate"},
-    "vision_msgs": {"label_info"},
+    "vision_msgs": {"node.label_info"},
     "yaml": {"yamlfile"},
 }
 HEAVY = {"cv2", "numba", "onnxruntime", "rclpy", "rosbags", "torch"}
@@ -231,7 +232,7 @@ def test_library_is_imported_only_at_home(library: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["classaug_ros", "classaug_ros.cli", "classaug_ros.parameters", "classaug_ros.rules"]
+    "module", ["classaug_ros", "classaug_ros.cli", "classaug_ros.node.parameters", "classaug_ros.rules"]
 )
 def test_imports_no_heavy_library(module: str) -> None:
     program = f"import sys, {module}; print(*sorted({HEAVY!r} & set(sys.modules)))"

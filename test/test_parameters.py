@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from classaug_ros.errors import ConfigError
-from classaug_ros.parameters import (
+from classaug_ros.node.parameters import (
     TABLE,
     CameraSettings,
     Row,

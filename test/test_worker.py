@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from classaug_ros.worker import LOG_PERIOD, ThrottledLog
+from classaug_ros.node.worker import LOG_PERIOD, ThrottledLog
 
 
 def test_a_period_has_one_line_and_the_next_one_tells_of_the_others() -> None:

@@ -9,7 +9,7 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from classaug_ros.errors import ConfigError
-from classaug_ros.parameters import Row, Settings, camera_names, check, is_standard, rows
+from classaug_ros.node.parameters import Row, Settings, camera_names, check, is_standard, rows
 
 
 class NodeParameters:

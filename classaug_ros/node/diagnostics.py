@@ -11,7 +11,7 @@ from enum import IntEnum
 
 import numpy as np
 
-from classaug_ros.cameras import Counts, Outcome
+from classaug_ros.node.cameras import Counts, Outcome
 
 WINDOW = 10.0
 """Seconds over which rates, latencies and recent trouble are told."""

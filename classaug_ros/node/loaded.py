@@ -8,7 +8,7 @@ import numpy as np
 
 from classaug_ros.images import Frame
 from classaug_ros.models import Model, load_model
-from classaug_ros.parameters import Settings
+from classaug_ros.node.parameters import Settings
 from classaug_ros.pipeline import Pipeline
 from classaug_ros.rules import Rules
 

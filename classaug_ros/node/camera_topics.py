@@ -16,10 +16,10 @@ from sensor_msgs.msg import CompressedImage, Image
 
 from classaug_ros.errors import ConfigError
 from classaug_ros.images import Frame, decode_compressed, decode_image, fill_image
-from classaug_ros.parameters import CameraSettings
+from classaug_ros.node.parameters import CameraSettings
+from classaug_ros.node.qos import IncompatibleQos
+from classaug_ros.node.worker import Wanted
 from classaug_ros.pipeline import Augmented
-from classaug_ros.qos import IncompatibleQos
-from classaug_ros.worker import Wanted
 
 OUTPUT_DEPTH = 5
 """Output images kept for reliable subscribers that are behind."""

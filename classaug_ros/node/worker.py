@@ -10,10 +10,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from classaug_ros.cameras import Arrival, NewestFrames, Outcome
-from classaug_ros.diagnostics import Finished, Recent
 from classaug_ros.errors import ClassaugError, ImageError
 from classaug_ros.images import Frame
+from classaug_ros.node.cameras import Arrival, NewestFrames, Outcome
+from classaug_ros.node.diagnostics import Finished, Recent
 from classaug_ros.pipeline import Augmented, Pipeline
 from classaug_ros.rules import Rules
 

@@ -1,40 +1,28 @@
-"""The lifecycle node: camera topics to augmented labels.
-
-ROS (rclpy) is at home here and in the modules only this one uses: node_parameters,
-camera_topics, qos, label_info.
-"""
+"""The lifecycle node: camera topics to augmented labels."""
 
 from __future__ import annotations
 
-import signal
-import sys
-import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from functools import partial, wraps
 
-import rclpy
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
-from rclpy.logging import get_logger
 from rclpy.parameter import Parameter
-from rclpy.signals import SignalHandlerOptions
 from std_srvs.srv import Trigger
 
-from classaug_ros.camera_topics import CameraTopics
-from classaug_ros.diagnostics import Level, Status, camera_status
 from classaug_ros.errors import ClassaugError
-from classaug_ros.label_info import LabelInfoTopics
-from classaug_ros.loaded import Loaded
-from classaug_ros.node_parameters import NodeParameters
-from classaug_ros.worker import Worker
+from classaug_ros.node.camera_topics import CameraTopics
+from classaug_ros.node.declared import NodeParameters
+from classaug_ros.node.diagnostics import Level, Status, camera_status
+from classaug_ros.node.label_info import LabelInfoTopics
+from classaug_ros.node.loaded import Loaded
+from classaug_ros.node.worker import Worker
 
 NAME = "classaug_node"
 DIAGNOSTICS_PERIOD = 1.0
@@ -235,55 +223,3 @@ def _diagnostic_array(stamp: Time, statuses: Mapping[str, Status], hardware: str
         for name, status in statuses.items()
     ]
     return message
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the node until SIGINT or SIGTERM.
-
-    Args:
-        argv: arguments after the program's name; the command line's when left out.
-
-    Returns:
-        0 after a clean end, 2 when ROS cannot use the arguments.
-    """
-    # Handlers of our own: rclpy's would end the context before the node could shut itself down.
-    ended = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: ended.set())
-    arguments = sys.argv[1:] if argv is None else argv
-    try:
-        rclpy.init(args=[NAME, *arguments], signal_handler_options=SignalHandlerOptions.NO)
-        node = ClassaugNode()
-    except (RuntimeError, ValueError) as error:  # what rcl and rclpy raise for arguments and parameter files
-        get_logger(NAME).fatal(_argument_error(error))
-        rclpy.try_shutdown()
-        return 2
-    try:
-        _run(node, ended)
-    finally:
-        rclpy.try_shutdown()
-    return 0
-
-
-def _run(node: ClassaugNode, ended: threading.Event) -> None:
-    node.start()
-    executor = SingleThreadedExecutor()
-    executor.add_node(node)
-    with ThreadPoolExecutor(1, "classaug-executor") as threads:
-        spinning = threads.submit(executor.spin)
-        spinning.add_done_callback(lambda _: ended.set())  # a defect in a callback ends the node
-        ended.wait()
-        executor.shutdown()
-    node.stop()
-    node.destroy_node()
-    spinning.result()
-
-
-def _argument_error(error: Exception) -> str:
-    if "PARAMETER_NOT_SET" in str(error):
-        return "a parameter given is an empty list, which ROS parameters cannot be; leave it out or fill it"
-    return str(error).partition(", at /")[0]  # the rest is a place in rcl's own source
-
-
-if __name__ == "__main__":
-    sys.exit(main())
