@@ -78,7 +78,7 @@ def evaluate(
     for sample in tqdm(samples, desc="evaluate", unit="image", disable=None):
         frame, truth = dataset.read(sample)
         main, sub = pipeline.predict(frame, (truth.shape[0], truth.shape[1]))
-        output = fusion.look_up(main, sub, rules.table)
+        output, _, _ = fusion.fuse(main, sub, rules.table)
         scored = scoring.truth[truth]
         for method, prediction in zip(METHODS, (main, sub, output), strict=True):
             matrices[method].update(scored, scoring.predictions[method][prediction])

@@ -136,11 +136,14 @@ class Pipeline:
             EngineError: a model failed.
         """
         self.check(rules)  # microseconds; the compiled look-up would read past a smaller table
-        label = fusion.look_up(*self.predict(frame), rules.table)
-        if not (color or overlay):
-            return Augmented(label, None, None)
-        colors = fusion.colorize(label, rules.output.palette())
-        blended = fusion.blend(frame.rgb(), colors, alpha) if overlay else None
+        label, colors, blended = fusion.fuse(
+            *self.predict(frame),
+            rules.table,
+            palette=rules.output.palette() if color or overlay else None,
+            frame=frame if overlay else None,
+            alpha=alpha,
+            workers=self._beside if self.concurrent else None,
+        )
         return Augmented(label, colors if color else None, blended)
 
     def close(self) -> None:

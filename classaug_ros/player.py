@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import re
+import signal
+import threading
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -88,20 +90,40 @@ def play(
         if not selected:
             raise ConfigError(f"{bag}: has no messages to play{' on ' + ', '.join(topics) if topics else ''}")
         types = {topic: _message_type(topic) for topic in selected}
-        with _node() as node:
+        with _interruption() as interrupted, _node() as node:
             publishers = {t.name: node.create_publisher(kind, t.name, _qos(t)) for t, kind in types.items()}
             ticker = _Clock(node) if clock else None
-            _wait_for_subscribers(node, publishers, subscribers)
-            played = _publish(node, _timeline(reader, list(publishers), loop), publishers, rate, ticker)
+            _wait_for_subscribers(node, publishers, subscribers, interrupted)
+            timeline = _timeline(reader, list(publishers), loop)
+            played = _publish(node, timeline, publishers, rate, ticker, interrupted)
             for publisher in node.publishers:
                 publisher.wait_for_all_acked(Duration(seconds=DELIVERY_S))
     return played
 
 
 @contextmanager
+def _interruption() -> Iterator[threading.Event]:
+    """Yield an event that Ctrl-C sets: raised wherever Python happens to be, it is lost in a finaliser."""
+    interrupted = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield interrupted  # signals are the main thread's
+        return
+    before = signal.signal(signal.SIGINT, lambda *_: interrupted.set())
+    try:
+        yield interrupted
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _sleep(seconds: float, interrupted: threading.Event) -> None:
+    if interrupted.wait(seconds):
+        raise KeyboardInterrupt
+
+
+@contextmanager
 def _node() -> Iterator[Node]:
     context = Context()
-    # Ctrl-C stays Python's: it ends the wait for the next message, and then this shuts down.
+    # Ctrl-C is not rclpy's to handle: publishers stay until this shuts down.
     rclpy.init(context=context, signal_handler_options=SignalHandlerOptions.NO)
     try:
         node = rclpy.create_node(NODE_NAME, context=context, start_parameter_services=False)
@@ -136,16 +158,16 @@ def _qos(topic: BagTopic) -> QoSProfile:
     return QoSProfile(depth=10)  # reliable, as rclpy's default is
 
 
-def _wait_for_subscribers(node: Node, publishers: Mapping[str, Any], wanted: int) -> None:
+def _wait_for_subscribers(node: Node, publishers: Mapping[str, Any], wanted: int, interrupted: threading.Event) -> None:
     deadline = time.monotonic() + DISCOVERY_S
     while missing := [topic for topic, publisher in publishers.items() if publisher.get_subscription_count() < wanted]:
         if time.monotonic() > deadline:
             few = "nobody subscribes" if wanted == 1 else f"fewer than {wanted} subscribe"
             node.get_logger().warning(f"{few} to {', '.join(missing)}; playing regardless")
             break
-        time.sleep(0.02)
+        _sleep(0.02, interrupted)
     if len(missing) < len(publishers):
-        time.sleep(SETTLE_S)
+        _sleep(SETTLE_S, interrupted)
 
 
 def _timeline(reader: BagReader, topics: Collection[str], loop: bool) -> Iterator[tuple[int, BagMessage]]:
@@ -171,6 +193,7 @@ def _publish(
     publishers: Mapping[str, Any],
     rate: float,
     clock: _Clock | None,
+    interrupted: threading.Event,
 ) -> Playback:
     played = Playback()
     start = 0
@@ -182,7 +205,8 @@ def _publish(
             while (left := due - time.monotonic_ns()) > 0:
                 if clock:
                     clock.publish(message.timestamp - round(left * rate))
-                time.sleep(min(left, TICK_NS) / 1e9)
+                _sleep(min(left, TICK_NS) / 1e9, interrupted)
+            _sleep(0, interrupted)
             if clock:
                 clock.publish(message.timestamp)
             played = played.add(-left / 1e9)

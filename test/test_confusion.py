@@ -14,7 +14,7 @@ from sklearn.metrics import confusion_matrix, jaccard_score
 from classaug_ros.confusion import ConfusionMatrix, mean_iou
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     classes=st.integers(1, 12),
     size=st.tuples(st.integers(1, 15), st.integers(1, 15)),

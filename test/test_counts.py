@@ -33,7 +33,7 @@ def by_hand(m: int, n: int, images: list[tuple[NDArray[Any], NDArray[Any], NDArr
     return triples
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     m=st.integers(1, 6),
     n=st.sampled_from([1, 2, 5, 40]),

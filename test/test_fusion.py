@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, get_args
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Literal, get_args
 
 import cv2
 import numba
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 
 from classaug_ros import fusion
 from classaug_ros.fusion import cpu, naive
+from classaug_ros.images import Frame
 from classaug_ros.models import Upsampling
 
 CONVENTIONS: tuple[Upsampling, ...] = get_args(Upsampling)
@@ -119,7 +121,7 @@ def test_any_number_of_classes(classes: int, kind: str) -> None:
     assert_same_labels(scores_of(kind, (classes, 6, 8), 3), (37, 50), "half_pixel")
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     kind=st.sampled_from(KINDS),
     shape=st.tuples(st.integers(1, 12), st.integers(1, 20), st.integers(1, 20)),
@@ -133,7 +135,7 @@ def test_labels_equal_the_specification_whatever_the_size(
     assert_same_labels(scores_of(kind, shape, seed), size, convention)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     values=st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=12, max_size=12),
     convention=st.sampled_from(CONVENTIONS),
@@ -216,7 +218,7 @@ def test_the_conventions_differ_where_they_should() -> None:
     np.testing.assert_allclose(rows["asymmetric"], [0, 0.5, 1, 1.5, 2, 2.5, 3, 3])
 
 
-def poisoned(function: Callable[..., NDArray[Any]], *arguments: Any) -> NDArray[Any]:
+def poisoned(function: Callable[..., Any], *arguments: Any) -> Any:
     """Call a function with memory it asks for filled with the greatest value, so that what it leaves out shows."""
     function(*arguments)  # compiles it, from NumPy as it is
     empty = np.empty
@@ -239,51 +241,74 @@ def test_every_label_is_written(grid: tuple[int, int], size: tuple[int, int], co
     assert labels.max() < 4
 
 
+@pytest.mark.parametrize("alone", [True, False], ids=["one thread", "two threads"])
+@pytest.mark.parametrize("order", ["rgb", "bgr"])
 @pytest.mark.parametrize("dtype", [UINT8, UINT16], ids=str)
 @pytest.mark.parametrize("shape", [(1, 1), (15, 33), (1, 50), (63, 1)], ids=str)
-def test_look_up_and_colours_are_those_of_the_specification(shape: tuple[int, int], dtype: np.dtype[Any]) -> None:
+def test_fuse_is_the_specification(
+    shape: tuple[int, int], dtype: np.dtype[Any], order: Literal["rgb", "bgr"], alone: bool
+) -> None:
     random = np.random.default_rng(8)
     top = np.iinfo(dtype).max
     table = random.integers(0, top, (31, 19)).astype(dtype)
+    table[0, 0] = top  # unlabelled has a colour too
     main, sub = random.integers(0, 31, shape).astype(np.uint8), random.integers(0, 19, shape).astype(np.uint8)
-    labels = poisoned(cpu.look_up, main, sub, table)
-    assert labels.dtype == dtype
-    assert all(labels[y, x] == table[main[y, x], sub[y, x]] for y, x in np.ndindex(shape))
-    np.testing.assert_array_equal(labels, naive.look_up(main, sub, table))
+    main[0, 0] = sub[0, 0] = 0
     palette = random.integers(0, 256, (top + 1, 3), np.uint8)
-    labels.flat[0] = top  # unlabelled has a colour too
-    color = poisoned(cpu.colorize, labels, palette)
-    assert color.shape == (*shape, 3)
-    assert (color[0, 0] == palette[top]).all()
-    np.testing.assert_array_equal(color, naive.colorize(labels, palette))
+    frame = Frame(random.integers(0, 256, (*shape, 3), np.uint8), order)
+    with ThreadPoolExecutor(1) as pool:
+        workers = None if alone else pool
+        label, color, overlay = poisoned(
+            lambda: cpu.fuse(main, sub, table, palette=palette, frame=frame, alpha=0.3, workers=workers)
+        )
+    assert label.dtype == dtype
+    assert all(label[y, x] == table[main[y, x], sub[y, x]] for y, x in np.ndindex(shape))
+    expected = naive.fuse(main, sub, table, palette=palette, frame=frame, alpha=0.3)
+    for got, want in zip((label, color, overlay), expected, strict=True):
+        np.testing.assert_array_equal(got, want)
+
+
+def test_fuse_makes_only_what_is_asked_for() -> None:
+    labels = np.zeros((4, 6), np.uint8)
+    table = np.ones((1, 1), np.uint8)
+    palette = np.full((256, 3), 9, np.uint8)
+    for form in (cpu.fuse, naive.fuse):
+        assert [part is None for part in form(labels, labels, table)] == [False, True, True]
+        assert [part is None for part in form(labels, labels, table, palette=palette)] == [False, False, True]
 
 
 @pytest.mark.parametrize("alpha", [0.0, 1 / 256, 0.25, 0.5, 0.7, 255 / 256, 1.0])
-def test_blend_is_the_specification_and_close_to_the_formula(alpha: float) -> None:
+def test_overlay_is_the_specification_and_close_to_the_formula(alpha: float) -> None:
     levels = np.arange(256, dtype=np.uint8)
     image = np.repeat(np.tile(levels[:, None], (1, 256))[:, :, None], 3, axis=2)
-    color = np.repeat(np.tile(levels[None, :], (256, 1))[:, :, None], 3, axis=2)
-    mixed = poisoned(cpu.blend, image, color, alpha)
-    np.testing.assert_array_equal(mixed, naive.blend(image, color, alpha))
+    palette = np.repeat(levels[:, None], 3, axis=1)
+    ids = np.tile(levels[None, :], (256, 1))
+    table = levels[None, :]
+    frame = Frame(image, "rgb")
+    _, color, overlay = cpu.fuse(np.zeros_like(ids), ids, table, palette=palette, frame=frame, alpha=alpha)
+    assert color is not None
+    assert overlay is not None
+    np.testing.assert_array_equal(overlay, naive.blend(image, color, alpha))
     exact = image * (1 - alpha) + color * alpha
-    assert np.abs(mixed - exact).max() <= 0.5 + 255 / 512
+    assert np.abs(overlay - exact).max() <= 0.5 + 255 / 512
     if alpha in (0.0, 1.0):
-        np.testing.assert_array_equal(mixed, color if alpha else image)
-    assert (mixed[levels, levels] == levels[:, None]).all()  # mixing a colour with itself keeps it
+        np.testing.assert_array_equal(overlay, color if alpha else image)
+    assert (overlay[levels, levels] == levels[:, None]).all()  # mixing a colour with itself keeps it
 
 
-def test_blend_takes_strided_and_read_only_images() -> None:
+def test_overlay_takes_padded_and_read_only_images() -> None:
     random = np.random.default_rng(9)
-    color = random.integers(0, 256, (9, 7, 3), np.uint8)
+    ids = random.integers(0, 5, (9, 7)).astype(np.uint8)
+    table = np.arange(25, dtype=np.uint8).reshape(5, 5)
+    palette = random.integers(0, 256, (256, 3), np.uint8)
     padded = random.integers(0, 256, (9, 40), np.uint8)
     padded.flags.writeable = False
-    image = (
-        padded[:, :21].reshape(9, 7, 3)
-        if padded[:, :21].flags.c_contiguous
-        else np.lib.stride_tricks.as_strided(padded, (9, 7, 3), (40, 3, 1), writeable=False)
-    )
-    np.testing.assert_array_equal(cpu.blend(image, color, 0.5), naive.blend(image, color, 0.5))
-    np.testing.assert_array_equal(cpu.blend(image[:, :, ::-1], color, 0.5), naive.blend(image[:, :, ::-1], color, 0.5))
+    image = np.lib.stride_tricks.as_strided(padded, (9, 7, 3), (40, 3, 1), writeable=False)
+    for order in ("rgb", "bgr"):
+        frame = Frame(image, order)
+        fast = cpu.fuse(ids, ids, table, palette=palette, frame=frame)
+        for got, want in zip(fast, naive.fuse(ids, ids, table, palette=palette, frame=frame), strict=True):
+            np.testing.assert_array_equal(got, want)
 
 
 @pytest.mark.parametrize("size", SIZES, ids=str)
@@ -299,7 +324,7 @@ def test_nearest_takes_the_label_each_centre_lies_in(shape: tuple[int, int], siz
 
 
 def test_the_package_runs_the_fast_form() -> None:
-    for name in ("label_map", "look_up", "colorize", "blend"):
+    for name in ("label_map", "fuse"):
         assert getattr(fusion, name) is getattr(cpu, name)
 
 

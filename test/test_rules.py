@@ -63,7 +63,7 @@ def tasks(draw: st.DrawFn) -> Task:
     return Task(main, sub, similar, tuple(sorted(added)))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(task=tasks(), data=st.data(), most=st.sampled_from([1, 2, 5, 10**12]), min_support=st.integers(1, 12))
 def test_f_and_g_are_the_equations_by_hand(task: Task, data: st.DataObject, most: int, min_support: int) -> None:
     m, n = len(task.main), len(task.sub)
@@ -246,7 +246,7 @@ def test_a_saved_file_loads_as_the_same_rules(example: str, tmp_path: Path) -> N
     assert rows.count(",") <= len(rules.sub_classes)  # a line per main class: diffs stay readable
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(names=st.lists(st.text(min_size=1, max_size=12), min_size=1, max_size=6, unique=True))
 def test_whatever_names_are_allowed_survive_the_file(names: list[str], tmp_path: Path) -> None:
     try:

@@ -265,7 +265,7 @@ def _draw(output: Path, driven: Dataset, task: Task, rules: Rules, pipeline: Pip
         main, _ = pipeline.predict(frame)
         label = pipeline.augment(frame, rules).label
         shown = (("main", main), ("output", label), ("truth", truth))
-        rows.append([image, *(fusion.blend(image, fusion.colorize(ids, palettes[name]), 0.65) for name, ids in shown)])
+        rows.append([image, *(fusion.blend(image, palettes[name][ids], 0.65) for name, ids in shown)])
     titles = ("camera image", "main model alone", "with added classes", "ground truth")
     sheet = contact_sheet(titles, rows, rules.output, len(rules.main_classes))
     write_picture(output / "contact_sheet.png", sheet)

@@ -3,7 +3,7 @@
 ``naive`` is the specification, ``cpu`` the form that runs; both have the same functions, and tests hold them equal.
 """
 
-from classaug_ros.fusion.cpu import blend, colorize, label_map, look_up
-from classaug_ros.fusion.naive import nearest
+from classaug_ros.fusion.cpu import fuse, label_map
+from classaug_ros.fusion.naive import blend, nearest
 
-__all__ = ["blend", "colorize", "label_map", "look_up", "nearest"]
+__all__ = ["blend", "fuse", "label_map", "nearest"]

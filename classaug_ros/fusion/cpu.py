@@ -2,11 +2,12 @@
 
 Bilinear values are convex combinations of a cell's four corners: a class that is greatest at all four corners is
 greatest in the whole cell, and one that is below another at all four never wins there. So most cells are filled at
-once, and in the others only a few classes are interpolated. The functions release the GIL and use one core each.
+once, and in the others only a few classes are interpolated. The compiled functions release the GIL.
 """
 
 from __future__ import annotations
 
+from concurrent.futures import Executor
 from typing import Any
 
 import numba
@@ -14,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from classaug_ros.fusion.naive import source_coordinates
+from classaug_ros.images import Frame
 from classaug_ros.labels import LabelMap
 from classaug_ros.models import Upsampling
 
@@ -22,6 +24,9 @@ from classaug_ros.models import Upsampling
 # _LEAST does the same near zero, where the rounding of denormal numbers is absolute.
 _MARGIN = np.float32(2e-6)
 _LEAST = np.float32(1e-36)
+
+_NO_PICTURE = np.empty((0, 0, 3), np.uint8)
+_NO_PALETTE = np.empty((0, 3), np.uint8)
 
 
 def _compiled(function: Any) -> Any:
@@ -46,25 +51,40 @@ def label_map(
     return labels
 
 
-def look_up(main: LabelMap, sub: LabelMap, table: LabelMap) -> LabelMap:
-    """Return table[main, sub] per pixel; see ``naive.look_up``."""
-    labels = np.empty(main.shape, table.dtype)
-    _look_up(main, sub, table, labels)
-    return labels
+def fuse(
+    main: LabelMap,
+    sub: LabelMap,
+    table: LabelMap,
+    *,
+    palette: NDArray[np.uint8] | None = None,
+    frame: Frame | None = None,
+    alpha: float = 0.5,
+    workers: Executor | None = None,
+) -> tuple[LabelMap, NDArray[np.uint8] | None, NDArray[np.uint8] | None]:
+    """Return label map, colours and overlay in one pass over the pixels; see ``naive.fuse``.
 
+    ``workers`` takes one half of the rows; without it the calling thread does all.
+    """
+    label = np.empty(main.shape, table.dtype)
+    color = _NO_PICTURE if palette is None else np.empty((*main.shape, 3), np.uint8)
+    overlay = _NO_PICTURE if palette is None or frame is None else np.empty((*main.shape, 3), np.uint8)
+    colors = _NO_PALETTE if palette is None else palette
+    pixels = _NO_PICTURE if frame is None else frame.pixels
+    red = 0 if frame is None or frame.order == "rgb" else 2
+    weight = np.uint32(round(alpha * 256))
 
-def colorize(labels: LabelMap, palette: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return the colour of each pixel; see ``naive.colorize``."""
-    color = np.empty((*labels.shape, 3), np.uint8)
-    _colorize(labels, palette, color)
-    return color
+    def rows(part: slice) -> None:
+        _fuse(
+            *(main[part], sub[part], table, colors, pixels[part], red, weight),
+            *(label[part], color[part], overlay[part]),
+        )
 
-
-def blend(image: NDArray[np.uint8], color: NDArray[np.uint8], alpha: float) -> NDArray[np.uint8]:
-    """Return image * (1 - alpha) + color * alpha; see ``naive.blend``."""
-    mixed = np.empty(color.shape, np.uint8)
-    _blend(np.ascontiguousarray(image), color, np.uint32(round(alpha * 256)), mixed)
-    return mixed
+    middle = main.shape[0] // 2 if workers is not None else 0
+    upper = workers.submit(rows, slice(0, middle)) if workers is not None else None
+    rows(slice(middle, None))
+    if upper is not None:
+        upper.result()
+    return label, None if palette is None else color, None if palette is None or frame is None else overlay
 
 
 def _starts(before: NDArray[np.intp], cells: int) -> NDArray[np.intp]:
@@ -169,27 +189,32 @@ def _fill_cells(
 
 
 @_compiled
-def _look_up(main: Any, sub: Any, table: Any, labels: Any) -> None:
-    for y in range(labels.shape[0]):
-        for x in range(labels.shape[1]):
-            labels[y, x] = table[main[y, x], sub[y, x]]
-
-
-@_compiled
-def _colorize(labels: Any, palette: Any, color: Any) -> None:
-    for y in range(labels.shape[0]):
-        for x in range(labels.shape[1]):
-            label = labels[y, x]
-            color[y, x, 0] = palette[label, 0]
-            color[y, x, 1] = palette[label, 1]
-            color[y, x, 2] = palette[label, 2]
-
-
-@_compiled
-def _blend(image: Any, color: Any, weight: Any, mixed: Any) -> None:
+def _fuse(
+    main: Any,
+    sub: Any,
+    table: Any,
+    palette: Any,
+    pixels: Any,
+    red: Any,
+    weight: Any,
+    label: Any,
+    color: Any,
+    overlay: Any,
+) -> None:
+    height, width = main.shape
     rest = np.uint32(256) - weight
-    for y in range(color.shape[0]):
-        for x in range(color.shape[1]):
-            for channel in range(3):
-                value = image[y, x, channel] * rest + color[y, x, channel] * weight + np.uint32(128)
-                mixed[y, x, channel] = value >> np.uint32(8)
+    half = np.uint32(128)
+    for y in range(height):
+        for x in range(width):
+            label[y, x] = table[main[y, x], sub[y, x]]
+        if color.shape[0] > 0:
+            for x in range(width):
+                ids = label[y, x]
+                color[y, x, 0] = palette[ids, 0]
+                color[y, x, 1] = palette[ids, 1]
+                color[y, x, 2] = palette[ids, 2]
+        if overlay.shape[0] > 0:
+            for x in range(width):
+                for channel in range(3):
+                    value = pixels[y, x, abs(red - channel)] * rest + color[y, x, channel] * weight + half
+                    overlay[y, x, channel] = value >> np.uint32(8)

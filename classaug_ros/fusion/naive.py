@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from classaug_ros.images import Frame
 from classaug_ros.labels import LabelMap
 from classaug_ros.models import Upsampling
 
@@ -80,14 +81,34 @@ def nearest(labels: LabelMap, size: tuple[int, int]) -> LabelMap:
     return labels.take(rows, axis=0).take(columns, axis=1)
 
 
-def look_up(main: LabelMap, sub: LabelMap, table: LabelMap) -> LabelMap:
-    """Return table[main, sub] per pixel: H x W ids of the output classes, of the table's type."""
-    return table[main, sub]
+def fuse(
+    main: LabelMap,
+    sub: LabelMap,
+    table: LabelMap,
+    *,
+    palette: NDArray[np.uint8] | None = None,
+    frame: Frame | None = None,
+    alpha: float = 0.5,
+) -> tuple[LabelMap, NDArray[np.uint8] | None, NDArray[np.uint8] | None]:
+    """Apply the rules' table, and paint the result.
 
+    Args:
+        main: H x W labels of the main model, below m.
+        sub: H x W labels of the sub model, below n.
+        table: m x n output ids.
+        palette: ids x 3 uint8 RGB; None for labels alone.
+        frame: H x W image for the overlay; None for no overlay.
+        alpha: weight of the colours in the overlay, 0..1 in steps of 1/256.
 
-def colorize(labels: LabelMap, palette: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return the colour of each pixel, H x W x 3 uint8, from an (ids) x 3 palette."""
-    return palette[labels]
+    Returns:
+        H x W output ids of the table's type; H x W x 3 uint8 RGB colours, None without a palette; H x W x 3 uint8
+        RGB overlay, image * (1 - alpha) + colour * alpha rounded half up, None without palette or frame.
+    """
+    label = table[main, sub]
+    if palette is None:
+        return label, None, None
+    color = palette[label]
+    return label, color, None if frame is None else blend(frame.rgb(), color, alpha)
 
 
 def blend(image: NDArray[np.uint8], color: NDArray[np.uint8], alpha: float) -> NDArray[np.uint8]:
