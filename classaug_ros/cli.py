@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import sys
 from collections.abc import Callable, Sequence
@@ -43,6 +44,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_learn(commands)
     _add_evaluate(commands)
+    _add_bench(commands)
     _add_make_bag(commands)
     _add_play(commands)
     return parser
@@ -62,6 +64,7 @@ def _add_learn(commands: _Commands[argparse.ArgumentParser]) -> None:
     parser.add_argument("--from-counts", type=Path, nargs="+", default=[], help="merge these counts; run no model")
     parser.add_argument("--min-support", type=_at_least(1), default=1, help="pixels a rule must rest on (default 1)")
     parser.add_argument("--limit", type=_at_least(1), help="stop after so many images")
+    _add_serial(parser)
 
 
 def _add_evaluate(commands: _Commands[argparse.ArgumentParser]) -> None:
@@ -74,6 +77,24 @@ def _add_evaluate(commands: _Commands[argparse.ArgumentParser]) -> None:
     parser.add_argument("--report", type=Path, required=True, help="folder for report.json and report.md")
     parser.add_argument("--save-labels", action="store_true", help="write label images to REPORT/labels as well")
     parser.add_argument("--limit", type=_at_least(1), help="score the first so many images only")
+    _add_serial(parser)
+
+
+def _add_serial(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--serial", action="store_true", help="run the models one after the other, not at once")
+
+
+def _add_bench(commands: _Commands[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser("bench", help="measure where a frame's time goes on this machine")
+    parser.set_defaults(run=_bench)
+    _add_models(parser, required=True)
+    parser.add_argument("--rules", type=Path, required=True, help="rules file of `classaug learn`")
+    parser.add_argument("--images", type=Path, help="folder of PNG or JPEG images to run (default: synthetic ones)")
+    parser.add_argument("--size", type=_size, default=(720, 1280), help="WIDTHxHEIGHT of the frames (default 1280x720)")
+    parser.add_argument(
+        "--rounds", type=_at_least(1), default=50, help="measurements of each step (default %(default)s)"
+    )
+    parser.add_argument("--json", type=Path, help="file to write the figures to as well")
 
 
 def _add_models(parser: argparse.ArgumentParser, *, required: bool) -> None:
@@ -81,7 +102,6 @@ def _add_models(parser: argparse.ArgumentParser, *, required: bool) -> None:
         parser.add_argument(f"--{role}", type=Path, required=required, help=f"{role} model: its file or folder")
         parser.add_argument(f"--{role}-card", type=Path, help="model card (default: model.yaml beside the model)")
     parser.add_argument("--threads", type=_at_least(0), default=0, help="CPU threads in all (default: one per core)")
-    parser.add_argument("--serial", action="store_true", help="run the models one after the other, not at once")
 
 
 def _add_make_bag(commands: _Commands[argparse.ArgumentParser]) -> None:
@@ -110,6 +130,11 @@ def _add_play(commands: _Commands[argparse.ArgumentParser]) -> None:
         metavar="N",
         help="wait a few seconds for N subscribers of each topic (default %(default)s)",
     )
+
+
+def _size(text: str) -> tuple[int, int]:
+    width, _, height = text.partition("x")
+    return _at_least(1)(height), _at_least(1)(width)
 
 
 def _at_least(least: int) -> Callable[[str], int]:
@@ -165,6 +190,20 @@ def _evaluate(options: argparse.Namespace) -> None:
     write_report(report, options.report)
     print(table_2(report))
     print(f"report: {options.report / 'report.md'}")
+
+
+def _bench(options: argparse.Namespace) -> None:
+    from classaug_ros.bench import bench, frames_of, synthetic_frames, to_text
+    from classaug_ros.files import write_whole
+    from classaug_ros.models import load_model
+    from classaug_ros.rules import Rules
+
+    frames = frames_of(options.images, options.size) if options.images else synthetic_frames(options.size)
+    main, sub = load_model(options.main, options.main_card), load_model(options.sub, options.sub_card)
+    result = bench(main, sub, Rules.load(options.rules), frames, options.rounds, options.threads)
+    if options.json:
+        write_whole(options.json, json.dumps(result, indent=1).encode())
+    print(to_text(result))
 
 
 def _pipeline(options: argparse.Namespace) -> Pipeline:

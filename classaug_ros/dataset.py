@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -144,9 +144,9 @@ def _values(section: Section, classes: LabelSpace, where: str) -> dict[int, int]
 
 
 def _samples(name: str, images: Path, labels: Path) -> tuple[Sample, ...]:
-    annotations = {file.stem: file for file in _image_files(labels)}
+    annotations = {file.stem: file for file in image_files(labels)}
     samples = []
-    for image in _image_files(images):
+    for image in image_files(images):
         if image.stem not in annotations:
             raise ConfigError(f"{image}: no annotation named {image.stem}.png in {labels}")
         samples.append(Sample(f"{name}/{image.stem}", image, annotations[image.stem]))
@@ -157,9 +157,14 @@ def _samples(name: str, images: Path, labels: Path) -> tuple[Sample, ...]:
     return tuple(samples)
 
 
-def _image_files(folder: Path) -> Iterator[Path]:
+def image_files(folder: Path) -> list[Path]:
+    """Return the images in a folder by name, hidden ones left out.
+
+    Raises:
+        ConfigError: the folder cannot be read.
+    """
     try:
         files = sorted(folder.iterdir())
     except OSError as error:
         raise ConfigError(f"{folder}: cannot be read: {error.strerror}") from error
-    return (file for file in files if file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith("."))
+    return [file for file in files if file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith(".")]

@@ -6,6 +6,7 @@ import os
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from types import TracebackType
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,8 +64,8 @@ class Pipeline:
         self._beside = ThreadPoolExecutor(1, "classaug-sub")
         self._main = self._sub = None
         try:
-            loading = self._beside.submit(_Branch, sub, shares[1])
-            self._main = _Branch(main, shares[0])
+            loading = self._beside.submit(Branch, sub, shares[1])
+            self._main = Branch(main, shares[0])
             self._sub = loading.result()
         except BaseException:
             self.close()
@@ -107,7 +108,7 @@ class Pipeline:
             EngineError: a model failed.
         """
         size = size or frame.size
-        main, sub = self._branches()
+        main, sub = self.branches
         if not self.concurrent:
             return main.run(frame, size), sub.run(frame, size)
         beside: Future[LabelMap] = self._beside.submit(sub.run, frame, size)
@@ -162,26 +163,41 @@ class Pipeline:
     ) -> None:
         self.close()
 
-    def _branches(self) -> tuple[_Branch, _Branch]:
+    @property
+    def branches(self) -> tuple[Branch, Branch]:
+        """The main and the sub model's way, for measurements of single steps."""
         if self._main is None or self._sub is None:
             raise RuntimeError("the pipeline is closed")
         return self._main, self._sub
 
 
-class _Branch:
-    """One model's way from frame to label map."""
+class Branch:
+    """One model's way from frame to label map, in its three steps."""
 
     def __init__(self, model: Model, threads: int) -> None:
+        """Load ``model`` for ``threads`` CPU threads; EngineError when it cannot be."""
         self._card = model.card
         self._preprocess = Preprocessor(model.card.input)
         self._engine = load_engine(model, threads)
 
-    def run(self, frame: Frame, size: tuple[int, int]) -> LabelMap:
-        """Return the model's labels, H x W, of a frame."""
-        output = self._engine.run(self._preprocess(frame))[0]
+    def prepare(self, frame: Frame) -> NDArray[np.float32]:
+        """Return the model's input, 1 x 3 x height x width float32; the buffer is reused by the next call."""
+        return self._preprocess(frame)
+
+    def infer(self, image: NDArray[np.float32]) -> NDArray[Any]:
+        """Return the model's output: scores classes x h x w float32, or labels h x w."""
+        output: NDArray[Any] = self._engine.run(image)[0]
+        return output
+
+    def label(self, output: NDArray[Any], size: tuple[int, int]) -> LabelMap:
+        """Return the label map, H x W, of an output."""
         if self._card.output.kind == "labels":
             return fusion.nearest(output, size)
         return fusion.label_map(output, size, self._card.output.upsample, self._card.classes.dtype)
+
+    def run(self, frame: Frame, size: tuple[int, int]) -> LabelMap:
+        """Return the model's labels, H x W, of a frame."""
+        return self.label(self.infer(self.prepare(frame)), size)
 
     def close(self) -> None:
         """Release the model."""

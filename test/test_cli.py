@@ -19,7 +19,7 @@ from classaug_ros.rules import Rules
 from classaug_ros.task import Task
 
 PROJECT = Path(__file__).resolve().parent.parent
-COMMANDS = ("learn", "evaluate", "make-bag", "play")
+COMMANDS = ("learn", "evaluate", "bench", "make-bag", "play")
 HEAVY = {"numpy", "cv2", "numba", "onnxruntime", "yaml", "rclpy", "rosbags", "tqdm", "torch", "sensor_msgs"}
 
 

@@ -65,7 +65,7 @@ HOMES = {
     "onnxruntime": {"engines.onnxrt"},
     "rosbags": {"bags"},
     "torch": {"demo.network", "demo.train"},
-    "tqdm": {"learn", "evaluate"},
+    "tqdm": {"learn", "evaluate", "bench"},
     "vision_msgs": {"node.label_info"},
     "yaml": {"yamlfile"},
 }
