@@ -32,14 +32,12 @@ from rosbags.typesys import Stores, get_typestore
 from rosbags.typesys.store import Typestore
 
 from classaug_ros.errors import ConfigError
-from classaug_ros.images import Frame, read_image
+from classaug_ros.images import JPEG_SUFFIXES, Frame, image_files, read_image
 
 Storage = Literal["mcap", "sqlite3"]
 
 IMAGE = "sensor_msgs/msg/Image"
 COMPRESSED_IMAGE = "sensor_msgs/msg/CompressedImage"
-JPEG_SUFFIXES = frozenset({".jpg", ".jpeg"})
-IMAGE_SUFFIXES = JPEG_SUFFIXES | {".png"}
 JPEG_QUALITY = 95
 MIN_RATE, MAX_RATE = 0.001, 1e6  # Hz: stamps stay within a message's range, and apart
 FOLDER_RATE = 10.0  # Hz, of a folder of images, which has no rate of its own
@@ -129,15 +127,7 @@ class _Folder:
     rate: float = FOLDER_RATE
 
     def __iter__(self) -> Iterator[tuple[Frame, Path | None]]:
-        try:
-            files = sorted(path for path in self.path.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
-        except OSError as error:
-            raise ConfigError(f"{self.path}: cannot be read: {error.strerror}") from error
-        if not files:
-            raise ConfigError(
-                f"{self.path}: expected a folder with {', '.join(sorted(IMAGE_SUFFIXES))} files, found none"
-            )
-        return ((read_image(file), file) for file in files)
+        return ((read_image(file), file) for file in image_files(self.path))
 
 
 class _Video:

@@ -18,9 +18,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from classaug_ros import __version__, fusion
-from classaug_ros.dataset import image_files
-from classaug_ros.errors import ConfigError
-from classaug_ros.images import Frame, read_image
+from classaug_ros.images import Frame, image_files, read_image
 from classaug_ros.models import Model
 from classaug_ros.pipeline import Pipeline
 from classaug_ros.rules import Rules
@@ -118,10 +116,7 @@ def frames_of(folder: Path, size: tuple[int, int], count: int = 16) -> list[Fram
         ConfigError: the folder has no images.
         ImageError: an image cannot be read.
     """
-    images = [read_image(path) for path in image_files(folder)[:count]]
-    if not images:
-        raise ConfigError(f"{folder}: no images in it")
-    return [_resized(image, size) for image in images]
+    return [_resized(read_image(path), size) for path in image_files(folder)[:count]]
 
 
 def _resized(frame: Frame, size: tuple[int, int]) -> Frame:

@@ -63,7 +63,7 @@ def _add_learn(commands: _Commands[argparse.ArgumentParser]) -> None:
     parser.add_argument("--counts", type=Path, help="counts file to write and resume from (default: beside the output)")
     parser.add_argument("--from-counts", type=Path, nargs="+", default=[], help="merge these counts; run no model")
     parser.add_argument("--min-support", type=_at_least(1), default=1, help="pixels a rule must rest on (default 1)")
-    parser.add_argument("--limit", type=_at_least(1), help="stop after so many images")
+    parser.add_argument("--limit", type=_at_least(1), help="stop at so many images, those counted before included")
     _add_serial(parser)
 
 
@@ -152,10 +152,12 @@ def _at_least(least: int) -> Callable[[str], int]:
 
 def _learn(options: argparse.Namespace) -> None:
     from classaug_ros.counts import Counts, merge
+    from classaug_ros.files import writable
     from classaug_ros.learn import count, derive_rules, summarise
     from classaug_ros.task import Task
 
     task = Task.load(options.task)
+    writable(options.output)
     if options.from_counts:
         if options.main or options.sub or options.dataset or options.counts or options.limit:
             raise ConfigError("--from-counts runs no model: leave out --main, --sub, --dataset, --counts and --limit")
@@ -178,11 +180,13 @@ def _learn(options: argparse.Namespace) -> None:
 def _evaluate(options: argparse.Namespace) -> None:
     from classaug_ros.dataset import load_dataset
     from classaug_ros.evaluate import evaluate
+    from classaug_ros.files import writable
     from classaug_ros.report import build_report, table_2, write_report
     from classaug_ros.rules import Rules
     from classaug_ros.task import Task
 
     task, rules, dataset = Task.load(options.task), Rules.load(options.rules), load_dataset(options.dataset)
+    writable(options.report / "report.json")
     labels = options.report / "labels" if options.save_labels else None
     with _pipeline(options) as pipeline:
         evaluation = evaluate(pipeline, dataset, task, rules, limit=options.limit, labels=labels)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import zipfile
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import numpy as np
 from numpy.lib.npyio import NpzFile
 from numpy.typing import NDArray
 
+from classaug_ros import fusion
 from classaug_ros.errors import ConfigError
 from classaug_ros.files import write_whole
 from classaug_ros.labels import LabelMap
@@ -58,10 +59,7 @@ class Counts:
             sub: H x W sub predictions.
             truth: H x W sub class ids; ids past the classes are unlabelled and not counted.
         """
-        _, n, _ = self.triples.shape
-        pair = main.astype(np.int64) * n + sub
-        triple = (pair * n + truth)[truth < n]
-        np.add.at(self.triples.reshape(-1), triple, 1)
+        fusion.count(main, sub, truth, self.triples)
         self.images.append(image)
 
     def note_dataset(self, name: str, fingerprint: str) -> None:
@@ -71,10 +69,24 @@ class Counts:
             ConfigError: another data set of that name was counted before.
         """
         if self.datasets.setdefault(name, fingerprint) != fingerprint:
-            raise ConfigError(
-                f"data set {name!r} has other classes or values than when it was counted before; "
-                "give it another name or start with new counts"
-            )
+            raise ConfigError(_other_dataset(name))
+
+    def check_datasets(self, named: Mapping[str, str]) -> None:
+        """Refuse to go on counting with other data sets.
+
+        Args:
+            named: fingerprint of each data set to count now, by name.
+
+        Raises:
+            ConfigError: one counted before is not among them, or has other classes or values now.
+        """
+        for name, fingerprint in self.datasets.items():
+            if name not in named:
+                raise ConfigError(
+                    f"holds data set {name!r} too; name it as well, choose another --counts file, or delete this one"
+                )
+            if named[name] != fingerprint:
+                raise ConfigError(_other_dataset(name))
 
     def check_models(self, main: Model, sub: Model) -> None:
         """Refuse to go on counting with other models.
@@ -130,7 +142,8 @@ class Counts:
         except OSError as error:
             raise ConfigError(f"{path}: cannot be read: {error.strerror or error}") from error
         except _BROKEN as error:
-            raise ConfigError(f"{path}: is not a counts file of `classaug learn`, or broken: {error}") from error
+            # NumPy's own words recommend pickle, which nobody should load from a file at hand.
+            raise ConfigError(f"{path}: is not a counts file of `classaug learn`, or broken") from error
         m, n = len(texts["main_classes"]), len(texts["sub_classes"])
         if triples.shape != (m, n, n) or triples.dtype != np.int64 or datasets.shape[1:] != (2,):
             raise ConfigError(f"{path}: expected {m} x {n} x {n} int64 counts, found {triples.shape} {triples.dtype}")
@@ -148,6 +161,13 @@ class Counts:
 # What NumPy and zipfile raise for files that are no archives, lack an array, or have a byte changed.
 _BROKEN = (ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
 _TEXTS = ("main_classes", "sub_classes", "main_model", "sub_model", "images")
+
+
+def _other_dataset(name: str) -> str:
+    return (
+        f"data set {name!r} has other classes or values than when it was counted before; "
+        "give it another name or start with new counts"
+    )
 
 
 def merge(parts: Iterable[tuple[str, Counts]]) -> Counts:

@@ -12,11 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from classaug_ros.errors import ConfigError
-from classaug_ros.images import Frame, read_image
+from classaug_ros.images import Frame, image_files, read_image
 from classaug_ros.labels import LabelMap, LabelSpace
 from classaug_ros.yamlfile import Section, fingerprint, read_mapping
-
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg"})
 
 IGNORED = -1  # an annotation value that means unlabelled
 UNKNOWN = -2  # an annotation value the data set file does not mention
@@ -150,21 +148,6 @@ def _samples(name: str, images: Path, labels: Path) -> tuple[Sample, ...]:
         if image.stem not in annotations:
             raise ConfigError(f"{image}: no annotation named {image.stem}.png in {labels}")
         samples.append(Sample(f"{name}/{image.stem}", image, annotations[image.stem]))
-    if not samples:
-        raise ConfigError(f"{images}: no images in it; expected files ending in {', '.join(sorted(IMAGE_SUFFIXES))}")
     if len({sample.name for sample in samples}) != len(samples):
         raise ConfigError(f"{images}: two images have the same name but for the ending; rename one")
     return tuple(samples)
-
-
-def image_files(folder: Path) -> list[Path]:
-    """Return the images in a folder by name, hidden ones left out.
-
-    Raises:
-        ConfigError: the folder cannot be read.
-    """
-    try:
-        files = sorted(folder.iterdir())
-    except OSError as error:
-        raise ConfigError(f"{folder}: cannot be read: {error.strerror}") from error
-    return [file for file in files if file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith(".")]

@@ -71,7 +71,10 @@ def evaluate(
     """
     pipeline.check(rules)
     if rules.provenance.task != task.fingerprint:
-        raise ConfigError("the rules were learned for another task; learn them again, from the same counts if kept")
+        raise ConfigError(
+            "the rules were learned for another task than this one; choose the matching task, or derive rules for this "
+            "one with `classaug learn --from-counts`"
+        )
     scoring = scoring_for(dataset, task)
     matrices = {method: ConfusionMatrix(len(scoring.names)) for method in METHODS}
     samples = dataset.samples[:limit]

@@ -21,6 +21,20 @@ def write_whole(path: Path, data: bytes) -> None:
         temporary.write_bytes(data)
         temporary.replace(path)
     except OSError as error:
+        raise ConfigError(f"{path}: cannot be written: {error.strerror}") from error
+    finally:
         with suppress(OSError):
             temporary.unlink()
-        raise ConfigError(f"{path}: cannot be written: {error.strerror}") from error
+
+
+def writable(path: Path) -> None:
+    """Refuse a file that cannot be written, before the work it is to hold; its folder is made.
+
+    Raises:
+        ConfigError: it is a folder, or the folder it lies in cannot be made or written.
+    """
+    if path.is_dir():
+        raise ConfigError(f"{path}: is a folder; name a file")
+    probe = path.with_name(f".{path.name}.{os.getpid()}.probe")
+    write_whole(probe, b"")
+    probe.unlink()

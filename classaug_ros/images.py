@@ -14,7 +14,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from classaug_ros.errors import ImageError
+from classaug_ros.errors import ConfigError, ImageError
+
+JPEG_SUFFIXES = frozenset({".jpg", ".jpeg"})
+IMAGE_SUFFIXES = JPEG_SUFFIXES | {".png"}
+"""Image files that are read, by the end of their names."""
 
 MAX_PIXELS = 2**26
 """Largest compressed image that is decoded: a few bytes may claim to be gigabytes of pixels."""
@@ -210,6 +214,21 @@ def decode_compressed(msg: CompressedMessage) -> Frame:
         raise ImageError(f"format {msg.format!r}: {error}") from error.__cause__
     # Decoders give BGR; some publishers hand their RGB pixels to the encoder unchanged, and say so.
     return Frame(pixels, "rgb" if "compressed rgb" in stored else "bgr")
+
+
+def image_files(folder: Path) -> list[Path]:
+    """Return the image files in a folder by name, hidden ones left out.
+
+    Raises:
+        ConfigError: the folder cannot be read, or has none.
+    """
+    try:
+        files = sorted(file for file in folder.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES)
+    except OSError as error:
+        raise ConfigError(f"{folder}: cannot be read: {error.strerror}") from error
+    if not (shown := [file for file in files if not file.name.startswith(".")]):
+        raise ConfigError(f"{folder}: expected a folder with {', '.join(sorted(IMAGE_SUFFIXES))} files, found none")
+    return shown
 
 
 def read_image(path: Path) -> Frame:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import time
 from collections.abc import Sequence
 from datetime import datetime, timezone
@@ -16,6 +17,7 @@ from classaug_ros import __version__
 from classaug_ros.counts import Counts
 from classaug_ros.dataset import Dataset, Sample
 from classaug_ros.errors import ConfigError
+from classaug_ros.interruption import interruption
 from classaug_ros.pipeline import Pipeline
 from classaug_ros.rules import Provenance, Rules, derive
 from classaug_ros.task import Task
@@ -45,8 +47,7 @@ def count(pipeline: Pipeline, datasets: Sequence[Dataset], task: Task, path: Pat
     counts = Counts.load(path) if path.exists() else Counts.empty(pipeline.main, pipeline.sub)
     try:
         counts.check_models(pipeline.main, pipeline.sub)
-        for dataset in datasets:
-            counts.note_dataset(dataset.name, dataset.fingerprint)
+        counts.check_datasets({dataset.name: dataset.fingerprint for dataset in datasets})
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
     counts.check_task(task)
@@ -56,13 +57,19 @@ def count(pipeline: Pipeline, datasets: Sequence[Dataset], task: Task, path: Pat
     work = _remaining(datasets, counts, limit)
     saved = time.monotonic()
     try:
-        for which, sample in tqdm(work, desc="learn", unit="image", disable=None):
-            frame, truth = datasets[which].read(sample)
-            main, sub = pipeline.predict(frame, (truth.shape[0], truth.shape[1]))
-            counts.add(sample.name, main, sub, translations[which][truth])
-            if time.monotonic() - saved > CHECKPOINT_SECONDS:
-                counts.save(path)
-                saved = time.monotonic()
+        with interruption() as interrupted:
+            for which, sample in tqdm(work, desc="learn", unit="image", disable=None):
+                frame, truth = datasets[which].read(sample)
+                main, sub = pipeline.predict(frame, (truth.shape[0], truth.shape[1]))
+                counts.note_dataset(datasets[which].name, datasets[which].fingerprint)
+                counts.add(sample.name, main, sub, translations[which][truth])
+                if time.monotonic() - saved > CHECKPOINT_SECONDS:
+                    counts.save(path)
+                    saved = time.monotonic()
+                    if not sys.stderr.isatty():  # where there is no progress bar
+                        _logger.info("%d images counted so far: %s", len(counts.images), path)
+                if interrupted.is_set():  # between images, so that none is half counted
+                    raise KeyboardInterrupt
     finally:
         if counts.images:  # a mistake met at the first image leaves no file that a corrected start would not fit
             counts.save(path)

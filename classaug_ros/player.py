@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import re
-import signal
 import threading
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -24,6 +23,7 @@ from rosgraph_msgs.msg import Clock
 
 from classaug_ros.bags import BagMessage, BagReader, BagTopic
 from classaug_ros.errors import ConfigError
+from classaug_ros.interruption import interruption
 
 NODE_NAME = "classaug_play"
 CLOCK = "/clock"
@@ -90,7 +90,7 @@ def play(
         if not selected:
             raise ConfigError(f"{bag}: has no messages to play{' on ' + ', '.join(topics) if topics else ''}")
         types = {topic: _message_type(topic) for topic in selected}
-        with _interruption() as interrupted, _node() as node:
+        with interruption() as interrupted, _node() as node:
             publishers = {t.name: node.create_publisher(kind, t.name, _qos(t)) for t, kind in types.items()}
             ticker = _Clock(node) if clock else None
             _wait_for_subscribers(node, publishers, subscribers, interrupted)
@@ -99,20 +99,6 @@ def play(
             for publisher in node.publishers:
                 publisher.wait_for_all_acked(Duration(seconds=DELIVERY_S))
     return played
-
-
-@contextmanager
-def _interruption() -> Iterator[threading.Event]:
-    """Yield an event that Ctrl-C sets: raised wherever Python happens to be, it is lost in a finaliser."""
-    interrupted = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield interrupted  # signals are the main thread's
-        return
-    before = signal.signal(signal.SIGINT, lambda *_: interrupted.set())
-    try:
-        yield interrupted
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def _sleep(seconds: float, interrupted: threading.Event) -> None:

@@ -63,9 +63,10 @@ ARGUMENTS = (
     ),
     DeclareLaunchArgument(
         "use_sim_time",
-        default_value="false",
-        choices=["true", "false"],
-        description="Take the time from /clock; a bag played beside the node then publishes it.",
+        default_value="",
+        choices=["", "true", "false"],
+        description="Take the time from /clock; a bag played beside the node then publishes it. "
+        "Empty: true with a bag, else as in params_file.",
     ),
     DeclareLaunchArgument(
         "log_level",
@@ -94,6 +95,8 @@ def start(context: LaunchContext) -> list[Action]:
         FileNotFoundError: a file that an argument names does not exist.
     """
     given = {argument.name: LaunchConfiguration(argument.name).perform(context) for argument in ARGUMENTS}
+    if given["bag"] and not given["use_sim_time"]:
+        given["use_sim_time"] = "true"  # stamps of a recording say nothing beside today's clock
     if given["fastdds_profile"] == "none":
         given["fastdds_profile"] = ""
     for name in ("params_file", "rules", "main_model", "sub_model", "bag", "fastdds_profile"):
@@ -116,7 +119,9 @@ def start(context: LaunchContext) -> list[Action]:
 
 def classaug_node(given: dict[str, str]) -> LifecycleNode:
     """Return the node; when it ends, so does the launch."""
-    overrides: dict[str, object] = {"use_sim_time": given["use_sim_time"] == "true"}
+    overrides: dict[str, object] = {}
+    if given["use_sim_time"]:
+        overrides["use_sim_time"] = given["use_sim_time"] == "true"
     for argument, parameter in (("main_model",) * 2, ("sub_model",) * 2, ("rules", "rules_file")):
         if given[argument]:
             overrides[parameter] = given[argument]

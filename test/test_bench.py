@@ -41,7 +41,7 @@ def test_a_folder_without_images_is_refused(world: World, tmp_path: Path, capsys
     (tmp_path / "empty").mkdir()
     missing = ["bench", "--main", str(world.main), "--sub", str(world.sub), "--rules", "none.yaml"]
     assert main([*missing, "--images", str(tmp_path / "empty")]) == 2
-    assert "no images in it" in capsys.readouterr().err
+    assert "found none" in capsys.readouterr().err
 
 
 def test_the_stopwatch_passes_arguments_and_results() -> None:

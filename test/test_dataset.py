@@ -146,7 +146,7 @@ def test_missing_and_empty_folders_are_named(folder: Path) -> None:
         load(folder, HEAD.replace("labels: labels", "labels: truth"))
     (folder / "none").mkdir()
     with pytest.raises(
-        ConfigError, match=rf"^{folder}/none: no images in it; expected files ending in \.jpeg, \.jpg, \.png$"
+        ConfigError, match=rf"^{folder}/none: expected a folder with \.jpeg, \.jpg, \.png files, found none$"
     ):
         load(folder, HEAD.replace("images: images", "images: none"))
 

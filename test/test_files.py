@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from classaug_ros.errors import ConfigError
-from classaug_ros.files import write_whole
+from classaug_ros.files import writable, write_whole
 
 
 def test_a_file_and_its_folders_are_made(tmp_path: Path) -> None:
@@ -50,3 +50,13 @@ def test_a_folder_without_permission_is_named(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     with pytest.raises(ConfigError, match="cannot be written: Permission denied"):
         write_whole(tmp_path / "file", b"")
+
+
+def test_what_cannot_be_written_is_told_before_the_work(tmp_path: Path) -> None:
+    writable(tmp_path / "new" / "rules.yaml")
+    assert list((tmp_path / "new").iterdir()) == []
+    with pytest.raises(ConfigError, match="is a folder; name a file"):
+        writable(tmp_path / "new")
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(ConfigError, match="cannot be written"):
+        writable(tmp_path / "file" / "rules.yaml")

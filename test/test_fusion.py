@@ -268,6 +268,18 @@ def test_fuse_is_the_specification(
         np.testing.assert_array_equal(got, want)
 
 
+@pytest.mark.parametrize("size", SIZES, ids=str)
+def test_count_is_the_specification(size: tuple[int, int]) -> None:
+    random = np.random.default_rng(11)
+    main, sub, truth = (random.integers(0, top, size).astype(np.uint16) for top in (31, 19, 25))
+    fast, slow = (random.integers(0, 9, (31, 19, 19)) for _ in range(2))
+    slow[:] = fast
+    cpu.count(main, sub, truth, fast)
+    naive.count(main, sub, truth, slow)
+    np.testing.assert_array_equal(fast, slow)
+    assert fast.dtype == np.int64
+
+
 def test_fuse_makes_only_what_is_asked_for() -> None:
     labels = np.zeros((4, 6), np.uint8)
     table = np.ones((1, 1), np.uint8)
@@ -324,7 +336,7 @@ def test_nearest_takes_the_label_each_centre_lies_in(shape: tuple[int, int], siz
 
 
 def test_the_package_runs_the_fast_form() -> None:
-    for name in ("label_map", "fuse"):
+    for name in ("label_map", "count", "fuse"):
         assert getattr(fusion, name) is getattr(cpu, name)
 
 

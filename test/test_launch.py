@@ -77,7 +77,7 @@ def test_arguments_are_described(launch_file: Any) -> None:
 
 def test_only_given_arguments_override(launch_file: Any) -> None:
     node = the_node(start(launch_file))
-    assert parameters_of(node, LaunchContext()) == ([], {"use_sim_time": False})
+    assert parameters_of(node, LaunchContext()) == ([], {})
 
 
 def test_arguments_become_parameters(launch_file: Any, tmp_path: Path) -> None:

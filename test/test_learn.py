@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -113,6 +114,22 @@ def test_data_sets_of_one_name_are_refused(world: World, tmp_path: Path) -> None
     dataset = load_dataset(world.dataset)
     with pytest.raises(ConfigError, match=r"two data sets have the same name \(drive, drive\)"):
         run(world, tmp_path / "c.npz", datasets=[dataset, dataset])
+
+
+def test_a_data_set_counted_before_must_be_named_again(world: World, tmp_path: Path) -> None:
+    path = tmp_path / "c.npz"
+    run(world, path)
+    kept = path.read_bytes()
+    other, _, _ = write_dataset(tmp_path, "another", 1, (12, 10), 5)
+    with pytest.raises(ConfigError, match=r"c\.npz: holds data set 'drive' too; name it as well"):
+        run(world, path, datasets=[load_dataset(other)])
+    assert path.read_bytes() == kept
+
+
+def test_a_data_set_not_reached_is_not_in_the_counts(world: World, tmp_path: Path) -> None:
+    other, _, _ = write_dataset(tmp_path, "another", 1, (12, 10), 5)
+    counts = run(world, tmp_path / "c.npz", limit=1, datasets=[load_dataset(world.dataset), load_dataset(other)])
+    assert list(counts.datasets) == ["drive"]
 
 
 def test_a_data_set_changed_since_is_refused(world: World, tmp_path: Path) -> None:
@@ -280,7 +297,8 @@ def test_a_run_that_was_ended_goes_on_where_it_was(
             time.sleep(0.005)
         child.send_signal(number)
         written, told = child.communicate(timeout=60)
-    assert (child.returncode, written, told) == (status, "", stderr)
+    progress = re.compile(r"\d+ images counted so far: .*\n")
+    assert (child.returncode, written, progress.sub("", told)) == (status, "", stderr)
     assert not output.exists()
     kept = Counts.load(path)
     assert 5 <= len(kept.images) < 250

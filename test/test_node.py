@@ -396,7 +396,7 @@ def test_a_camera_of_nothing_but_broken_jpegs_is_an_error(
     entry, values = status(diagnostics, "camera worst", refused)
     assert "every frame" in entry.message
     assert frames(values)["out"] == 0
-    assert "camera worst: frame refused" in running.wait_for_line("camera worst")
+    running.wait_for_line("camera worst: frame refused")
 
 
 def test_rules_are_exchanged_while_it_runs(tmp_path: Path, chain: Chain, talker: Peer, front: Camera) -> None:

@@ -37,7 +37,6 @@ TEST_ROSDEP_KEYS = {
     "scikit-learn": "python3-sklearn",
 }
 WITHOUT_ROSDEP_KEY = {"onnx"}
-LAUNCHED = {"ros2bag", "rviz2"}  # started by the launch file, imported by nothing
 ROS = {
     "ament_index_python",
     "builtin_interfaces",
@@ -174,7 +173,7 @@ def ros_packages(paths: Iterable[Path]) -> set[str]:
 
 
 def test_ros_dependencies_are_those_imported() -> None:
-    used = ros_packages([*modules().values(), *(PROJECT / "launch").glob("*.py")]) | LAUNCHED
+    used = ros_packages([*modules().values(), *(PROJECT / "launch").glob("*.py")])
     tested = ros_packages((PROJECT / "test").glob("*.py")) - used
     assert {key for key in manifest("exec_depend") if not key.startswith("python3-")} == used
     assert {key for key in manifest("test_depend") if not key.startswith("python3-")} == tested

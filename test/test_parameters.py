@@ -106,7 +106,7 @@ def test_an_integer_serves_as_a_number() -> None:
         ("camera.image_topik", "did you mean camera.image_topic?"),
         ("rear.image_topic", "(cameras does not name 'rear')"),
         ("rules.tabel", "did you mean rules.table?"),
-        ("zzz", "see the table of parameters in the README"),
+        ("zzz", "see the table of parameters in docs/node.md"),
     ],
 )
 def test_an_unknown_name_is_refused_with_the_one_that_may_be_meant(name: str, hint: str) -> None:
@@ -183,7 +183,7 @@ def test_the_table_as_markdown_has_every_parameter() -> None:
 
 
 def test_an_unknown_parameter_of_no_likeness_points_to_the_table() -> None:
-    assert unknown_parameter("q", ["threads"]).endswith("see the table of parameters in the README")
+    assert unknown_parameter("q", ["threads"]).endswith("see the table of parameters in docs/node.md")
 
 
 def test_a_row_makes_the_row_of_a_camera() -> None:

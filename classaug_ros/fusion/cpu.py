@@ -87,6 +87,11 @@ def fuse(
     return label, None if palette is None else color, None if palette is None or frame is None else overlay
 
 
+def count(main: LabelMap, sub: LabelMap, truth: LabelMap, triples: NDArray[np.int64]) -> None:
+    """Add 1 to triples[main, sub, truth] for each pixel; see ``naive.count``."""
+    _count(main, sub, truth, triples)
+
+
 def _starts(before: NDArray[np.intp], cells: int) -> NDArray[np.intp]:
     """Return the first output position of each cell, and the end: positions ascend, so a cell's are contiguous."""
     return np.searchsorted(before, np.arange(cells + 1))
@@ -186,6 +191,15 @@ def _fill_cells(
                             best = score
                             label = ids[i]
                     labels[y, x] = label
+
+
+@_compiled
+def _count(main: Any, sub: Any, truth: Any, triples: Any) -> None:
+    classes = triples.shape[2]
+    for y in range(truth.shape[0]):
+        for x in range(truth.shape[1]):
+            if truth[y, x] < classes:
+                triples[main[y, x], sub[y, x], truth[y, x]] += 1
 
 
 @_compiled

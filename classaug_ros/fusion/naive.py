@@ -111,6 +111,19 @@ def fuse(
     return label, color, None if frame is None else blend(frame.rgb(), color, alpha)
 
 
+def count(main: LabelMap, sub: LabelMap, truth: LabelMap, triples: NDArray[np.int64]) -> None:
+    """Add 1 to triples[main, sub, truth] for each pixel.
+
+    Args:
+        main: H x W labels of the main model, below m.
+        sub: H x W labels of the sub model, below n.
+        truth: H x W sub class ids; pixels of n and more are unlabelled and not counted.
+        triples: m x n x n, changed in place.
+    """
+    labelled = truth < triples.shape[2]
+    np.add.at(triples, (main[labelled], sub[labelled], truth[labelled]), 1)
+
+
 def blend(image: NDArray[np.uint8], color: NDArray[np.uint8], alpha: float) -> NDArray[np.uint8]:
     """Return image * (1 - alpha) + color * alpha, H x W x 3 uint8, rounded half up; alpha is 0..1 in steps of 1/256."""
     weight = round(alpha * 256)

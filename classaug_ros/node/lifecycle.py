@@ -123,7 +123,9 @@ class ClassaugNode(LifecycleNode):
         for name, topics in self._cameras.items():
             self._undo_activate.callback(topics.unsubscribe)
             topics.subscribe(partial(self._worker.receive, name), partial(self._worker.lose, name))
+            self.get_logger().info(f"camera {name}: {topics.image_topic} -> ~/{name}/label, overlay, label_color")
         self._state = "active"
+        self.get_logger().info("active")
         return TransitionCallbackReturn.SUCCESS
 
     @_reported

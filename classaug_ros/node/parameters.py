@@ -17,7 +17,8 @@ Kind = Literal["bool", "integer", "double", "string", "string_array", "integer_a
 _CAMERA = "<camera>"
 _CAMERA_NAME = re.compile(r"[A-Za-z](_?[A-Za-z0-9])*")
 _RULES = "rules."
-_STANDARD = ("use_sim_time", "start_type_description_service", "qos_overrides.")
+_STANDARD = ("use_sim_time", "start_type_description_service")
+_STANDARD_PREFIX = "qos_overrides."
 _ITEM_TYPES: dict[str, type] = {"bool": bool, "integer": int, "double": float, "string": str}
 
 
@@ -280,13 +281,13 @@ def _settings(cameras: Iterable[str], values: Mapping[str, Any]) -> Settings:
 
 def is_standard(name: str) -> bool:
     """Tell whether a parameter is one of those every ROS node has."""
-    return name.startswith(_STANDARD)
+    return name in _STANDARD or name.startswith(_STANDARD_PREFIX)
 
 
 def unknown_parameter(name: str, known: Iterable[str]) -> str:
     """Say that a parameter does not exist, and which one may have been meant."""
     close = difflib.get_close_matches(name, list(known), n=1)
-    hint = f"did you mean {close[0]}?" if close else "see the table of parameters in the README"
+    hint = f"did you mean {close[0]}?" if close else "see the table of parameters in docs/node.md"
     owner = name.removesuffix(".image_topic").removesuffix(".image_transport")
     if owner != name:
         hint = f"{hint} (cameras does not name {owner!r})"
