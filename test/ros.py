@@ -137,11 +137,15 @@ class Process:
         self._reader.join()
         return code
 
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal."""
+        self._popen.send_signal(number)
+
     def stop(self, number: signal.Signals = signal.SIGINT, timeout: float = 10.0) -> tuple[int, float]:
         """Send a signal; return the exit code and the seconds it took. Killed when it does not end."""
         start = time.monotonic()
         if self.running:
-            self._popen.send_signal(number)
+            self.send(number)
         try:
             code = self.wait(timeout)
         except subprocess.TimeoutExpired:

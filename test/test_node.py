@@ -682,3 +682,13 @@ def test_a_signal_ends_it_cleanly_while_frames_come(
     assert code == 0
     assert seconds < 3
     assert "Traceback" not in node.output
+
+
+def test_signals_that_follow_do_not_spoil_a_clean_end(chain: Chain, peer: Peer, start: Start) -> None:
+    node = start(NODE, *chain.parameters())
+    node.wait_for_line("active")
+    while node.running:
+        node.send(signal.SIGINT)
+        time.sleep(0.002)
+    assert node.wait() == 0
+    assert "Traceback" not in node.output

@@ -41,6 +41,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         _run(node, ended)
     finally:
         rclpy.try_shutdown()
+        # Python gives signals their default back as it ends; a second Ctrl-C would then make a clean end a death.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
     return 0
 
 
