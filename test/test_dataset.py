@@ -127,7 +127,7 @@ def test_the_fingerprint_tells_meanings_apart(folder: Path) -> None:
         (HEAD + "ignore: [-1]\n", r"ignore: expected annotation values 0\.\.65535, found -1"),
         (HEAD + "ignore: [70000]\n", r"ignore: expected annotation values 0\.\.65535, found 70000"),
     ],
-)  # fmt: skip
+)
 def test_mistakes_in_the_file_name_file_and_key(folder: Path, text: str, message: str) -> None:
     with pytest.raises(ConfigError, match=rf"^{folder}/dataset\.yaml: {message}"):
         load(folder, text)

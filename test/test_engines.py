@@ -10,7 +10,9 @@ import pytest
 from numpy.typing import NDArray
 from tinymodels import Weights, tiny_model, write_model
 
-from classaug_ros.engines import CheckedEngine, load_engine
+from classaug_ros.engines import load_engine
+from classaug_ros.engines.checked import CheckedEngine
+from classaug_ros.engines.interface import Port
 from classaug_ros.errors import EngineError
 from classaug_ros.models import load_model
 
@@ -61,11 +63,14 @@ def test_labels_past_255_classes_have_16_bits(tmp_path: Path) -> None:
     ("card", "message"),
     [
         ({"input.name": "images"}, "its inputs are 'image', the card says 'images'; correct the card"),
-        ({"input.height": 7}, r"input 'image' is tensor\(float\) \[1, 3, 6, 10\], the card says .* \[1, 3, 7, 10\]"),
-        ({"input.width": 5}, r"input 'image' is .* the card says tensor\(float\) \[1, 3, 6, 5\]; correct the card"),
+        ({"input.height": 7}, "input 'image' is float32 1 x 3 x 6 x 10, the card says float32 1 x 3 x 7 x 10"),
+        (
+            {"input.width": 5},
+            "input 'image' is .*, the card says float32 1 x 3 x 6 x 5; correct the card",
+        ),
         ({"output.name": "logits"}, "its outputs are 'result', the card says 'logits'; correct the card"),
-        ({"output.height": 12}, r"output 'result' is \[1, 4, 6, 10\], the card says \[1, 4, 12, 10\] \(4 classes\)"),
-        ({"output.kind": "labels"}, r"output 'result' is \[1, 4, 6, 10\], the card says \[1, 6, 10\]"),
+        ({"output.height": 12}, r"output 'result' is 1 x 4 x 6 x 10, the card says 1 x 4 x 12 x 10 \(4 classes\)"),
+        ({"output.kind": "labels"}, "output 'result' is 1 x 4 x 6 x 10, the card says 1 x 6 x 10"),
     ],
 )
 def test_a_card_that_does_not_fit_is_refused_when_loading(tmp_path: Path, card: dict[str, Any], message: str) -> None:
@@ -78,7 +83,7 @@ def test_another_number_of_classes_is_refused_when_loading(tmp_path: Path) -> No
     folder = write_model(tmp_path / "m", CLASSES, SIZE)
     (folder / "classes.csv").write_text("id,name,r,g,b\n0,a,0,0,0\n1,b,1,1,1\n")
     with pytest.raises(
-        EngineError, match=r"output 'result' is \[1, 4, 6, 10\], the card says \[1, 2, 6, 10\] \(2 classes\)"
+        EngineError, match=r"output 'result' is 1 x 4 x 6 x 10, the card says 1 x 2 x 6 x 10 \(2 classes\)"
     ):
         load_engine(load_model(folder), 1)
 
@@ -113,6 +118,8 @@ class Fixed:
 
     def __init__(self, output: NDArray[Any]) -> None:
         self._output = output
+        self.inputs: tuple[Port, ...] = (Port("image", "float32", (1, 3, *SIZE)),)
+        self.outputs: tuple[Port, ...] = (Port("result", str(output.dtype), None),)
 
     def run(self, image: NDArray[np.float32]) -> NDArray[Any]:
         return self._output.repeat(len(image), axis=0)
