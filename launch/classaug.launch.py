@@ -11,21 +11,28 @@ from launch.actions import (
     DeclareLaunchArgument,
     ExecuteProcess,
     OpaqueFunction,
-    RegisterEventHandler,
     SetEnvironmentVariable,
     Shutdown,
+    TimerAction,
 )
 from launch.events.process import ProcessExited
 from launch.substitutions import LaunchConfiguration
-from launch_ros.actions import LifecycleNode, Node
-from launch_ros.event_handlers import OnStateTransition
+from launch_ros.actions import Node
+from launch_ros.ros_adapters import get_ros_node
+from lifecycle_msgs.msg import State
+from lifecycle_msgs.srv import GetState
+from rclpy.client import Client
+from rclpy.task import Future
 
 from classaug_ros.fastdds import profiles_variable
 
 SHARE = Path(__file__).resolve().parents[1]
 NODE = "classaug_node"
 CAMERA = "camera"
+ASK_EVERY = 0.5  # s, for the node's state
 PROFILES_VARIABLE = profiles_variable()
+
+Asked = tuple[Client, Future | None]
 
 ARGUMENTS = (
     DeclareLaunchArgument(
@@ -105,19 +112,16 @@ def start(context: LaunchContext) -> list[Action]:
     actions: list[Action] = []
     if given["fastdds_profile"]:
         actions.append(SetEnvironmentVariable(PROFILES_VARIABLE, given["fastdds_profile"]))
-    node = classaug_node(given)
+    actions.append(classaug_node(given))
     if given["bag"]:
         # Models take seconds to load: a bag started at once would be over in part before the first frame is taken.
-        active = OnStateTransition(
-            target_lifecycle_node=node, goal_state="active", entities=[bag_player(given)], handle_once=True
-        )
-        actions.append(RegisterEventHandler(active))
+        actions.append(OpaqueFunction(function=once_active, args=[node_name(given), bag_player(given)]))
     if given["rviz"] == "true":
         actions.append(rviz(given))
-    return [*actions, node]
+    return actions
 
 
-def classaug_node(given: dict[str, str]) -> LifecycleNode:
+def classaug_node(given: dict[str, str]) -> Node:
     """Return the node; when it ends, so does the launch."""
     overrides: dict[str, object] = {}
     if given["use_sim_time"]:
@@ -130,7 +134,7 @@ def classaug_node(given: dict[str, str]) -> LifecycleNode:
         camera = given["camera"] or CAMERA
         overrides["cameras"] = [camera]
         overrides.update({f"{camera}.{name}": value for name, value in of_camera.items()})
-    return LifecycleNode(
+    return Node(
         package="classaug_ros",
         executable="classaug_node",
         name=NODE,
@@ -140,6 +144,25 @@ def classaug_node(given: dict[str, str]) -> LifecycleNode:
         output="screen",
         on_exit=end_launch,
     )
+
+
+def node_name(given: dict[str, str]) -> str:
+    """Return the node's full name."""
+    return "/".join(["", *filter(None, given["namespace"].split("/")), NODE])
+
+
+def once_active(context: LaunchContext, name: str, action: Action, asked: Asked | None = None) -> list[Action]:
+    """Return the action once the node of that name says it is active, until then a timer that asks again.
+
+    The state is asked for, as an event that tells of it can pass before the launch has discovered the node.
+    """
+    client, answer = asked or (get_ros_node(context).create_client(GetState, f"{name}/get_state"), None)
+    if answer is not None and answer.done() and answer.result().current_state.id == State.PRIMARY_STATE_ACTIVE:
+        return [action]
+    if client.service_is_ready():
+        answer = client.call_async(GetState.Request())
+    again = OpaqueFunction(function=once_active, args=[name, action, (client, answer)])
+    return [TimerAction(period=ASK_EVERY, actions=[again])]
 
 
 def end_launch(_: ProcessExited, context: LaunchContext) -> list[Action]:
@@ -158,7 +181,6 @@ def bag_player(given: dict[str, str]) -> ExecuteProcess:
 def rviz(given: dict[str, str]) -> Node:
     """Return RViz, its topics made those of the camera and namespace."""
     camera = given["camera"] or CAMERA
-    node = "/".join(["", *filter(None, given["namespace"].split("/")), NODE])
     outputs = ("label_color", "overlay")
     return Node(
         package="rviz2",
@@ -167,6 +189,6 @@ def rviz(given: dict[str, str]) -> Node:
         parameters=[{"use_sim_time": given["use_sim_time"] == "true"}],
         remappings=[
             (f"/{CAMERA}/image_raw", given["image_topic"] or f"/{camera}/image_raw"),
-            *((f"/{NODE}/{CAMERA}/{output}", f"{node}/{camera}/{output}") for output in outputs),
+            *((f"/{NODE}/{CAMERA}/{output}", f"{node_name(given)}/{camera}/{output}") for output in outputs),
         ],
     )

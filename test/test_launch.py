@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import importlib.util
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +12,21 @@ import yaml
 
 pytest.importorskip("launch_ros.actions", reason="launch_ros is not installed", exc_type=ImportError)
 
-from launch import LaunchContext
-from launch.actions import DeclareLaunchArgument, RegisterEventHandler, SetEnvironmentVariable
+from launch import LaunchContext, LaunchDescription, LaunchService
+from launch.actions import (
+    DeclareLaunchArgument,
+    ExecuteProcess,
+    OpaqueFunction,
+    SetEnvironmentVariable,
+    Shutdown,
+    TimerAction,
+)
 from launch.utilities import perform_substitutions
 from launch_ros.actions import Node
+from rclpy.context import Context
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.lifecycle import LifecycleNode
+from ros import own_domain
 
 PROJECT = Path(__file__).resolve().parents[1]
 ARGUMENTS = {
@@ -40,6 +54,22 @@ def launch_file() -> Any:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@contextmanager
+def running_executor(domain: int) -> Iterator[SingleThreadedExecutor]:
+    """An executor that spins in a thread, its context in the domain."""
+    context = Context()
+    context.init(domain_id=domain)
+    executor = SingleThreadedExecutor(context=context)
+    spinning = threading.Thread(target=executor.spin)
+    spinning.start()
+    try:
+        yield executor
+    finally:
+        executor.shutdown()
+        spinning.join()
+        context.shutdown()
 
 
 def start(launch_file: Any, **given: str) -> list[Any]:
@@ -130,15 +160,51 @@ def test_fast_dds_profile_switched_off(launch_file: Any, off: str) -> None:
     assert not any(isinstance(action, SetEnvironmentVariable) for action in start(launch_file, fastdds_profile=off))
 
 
-@pytest.mark.parametrize(("use_sim_time", "clock"), [("true", True), ("false", False)])
-def test_bag_plays_once_the_node_is_active(launch_file: Any, tmp_path: Path, use_sim_time: str, clock: bool) -> None:
+@pytest.mark.parametrize(("use_sim_time", "clock"), [("true", True), ("false", False), ("", True)])
+def test_bag_is_played(launch_file: Any, tmp_path: Path, use_sim_time: str, clock: bool) -> None:
     started = start(launch_file, bag=str(tmp_path), use_sim_time=use_sim_time)
-    (handler,) = (action.event_handler for action in started if isinstance(action, RegisterEventHandler))
-    (player,) = handler.entities
+    assert not any(isinstance(action, ExecuteProcess) and not isinstance(action, Node) for action in started)
+    (waiting,) = (action for action in started if isinstance(action, OpaqueFunction))
+    name, player = waiting._OpaqueFunction__args
     command = [perform_substitutions(LaunchContext(), part) for part in player.cmd]
+    assert name == "/classaug_node"
     assert "play" in command
     assert str(tmp_path) in command
     assert ("--clock" in command) == clock
+
+
+@pytest.mark.ros
+@pytest.mark.filterwarnings("ignore:There is no current event loop:DeprecationWarning")  # launch, on Python 3.12
+@pytest.mark.parametrize("until_active", [0.0, 2.0], ids=["active already", "active later"])
+def test_bag_waits_for_the_active_node(launch_file: Any, monkeypatch: pytest.MonkeyPatch, until_active: float) -> None:
+    happened: list[str] = []
+
+    def played(_: LaunchContext) -> list[Any]:
+        happened.append("bag")
+        return [Shutdown()]
+
+    def activate() -> None:
+        happened.append("active")
+        node.trigger_activate()
+
+    with own_domain() as domain, running_executor(domain) as executor:
+        monkeypatch.setenv("ROS_DOMAIN_ID", str(domain))
+        node = LifecycleNode("classaug_node", namespace="car", context=executor.context)
+        node.trigger_configure()
+        executor.add_node(node)
+        activation = threading.Timer(until_active, activate)
+        activation.start()
+        service = LaunchService(noninteractive=True)
+        wait = OpaqueFunction(
+            function=launch_file.once_active, args=["/car/classaug_node", OpaqueFunction(function=played)]
+        )
+        service.include_launch_description(LaunchDescription([wait, TimerAction(period=20.0, actions=[Shutdown()])]))
+        try:
+            assert service.run() == 0
+        finally:
+            activation.join()
+            node.destroy_node()
+    assert happened == ["active", "bag"]
 
 
 def test_rviz_follows_camera_and_namespace(launch_file: Any) -> None:
