@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from classaug_ros.errors import ConfigError
+from classaug_ros.examples import Example
 from classaug_ros.images import Frame, image_files, read_image
 from classaug_ros.labels import LabelMap, LabelSpace
 from classaug_ros.yamlfile import Section, fingerprint, read_mapping
@@ -61,6 +62,19 @@ class Dataset:
     def fingerprint(self) -> str:
         """SHA-256 of the name, the classes and the meaning of the values."""
         return fingerprint([self.name, self.classes.names, sorted(self.values.items())])
+
+    @property
+    def truth(self) -> Dataset:
+        """The data set itself says what its ground truth means."""
+        return self
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __iter__(self) -> Iterator[Example]:
+        """Read every image with its ground truth, in order; raises as ``read`` does."""
+        for sample in self.samples:
+            yield Example(sample.image.stem, *self.read(sample))
 
     def read(self, sample: Sample) -> tuple[Frame, LabelMap]:
         """Read an image and its ground truth.

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from classaug_ros.dataset import Dataset
 from classaug_ros.errors import ConfigError
+from classaug_ros.examples import Truth
 from classaug_ros.task import Task
 
 NOT_SCORED = -1
@@ -35,8 +35,8 @@ class Scoring:
     predictions: dict[str, NDArray[np.int64]]
 
 
-def scoring_for(dataset: Dataset, task: Task) -> Scoring:
-    """Return how predictions are scored on a data set.
+def scoring_for(truth: Truth | None, task: Task) -> Scoring:
+    """Return how predictions are scored against ground truth, by class; without ground truth no class is scored.
 
     Ground truth in sub classes: a main class counts as the sub classes similar to it, an added class as itself; sub
     classes that share a main class are scored as one. Ground truth in output classes: every class counts by name,
@@ -45,24 +45,26 @@ def scoring_for(dataset: Dataset, task: Task) -> Scoring:
     Raises:
         ConfigError: the ground truth is neither all in sub classes nor all in output classes.
     """
-    present = [dataset.classes.names[number] for number in dataset.present]
+    if truth is None:
+        return Scoring((), (), np.empty(0, np.int64), {method: np.empty(0, np.int64) for method in METHODS})
+    present = [truth.classes.names[number] for number in truth.present]
     if set(present) <= set(task.sub.names):
-        return _in_sub_classes(dataset, task)
+        return _in_sub_classes(truth, task)
     no_output = [name for name in present if name not in task.output.names]
     if no_output:
         no_sub = next(name for name in present if name not in task.sub.names)
         raise ConfigError(
-            f"data set {dataset.name!r}: expected ground truth in sub classes ({no_sub!r} is none) or in output "
+            f"data set {truth.name!r}: expected ground truth in sub classes ({no_sub!r} is none) or in output "
             f"classes of the task ({no_output[0]!r} is none); map their values to others, or list them under `ignore`"
         )
-    return _in_output_classes(dataset, task)
+    return _in_output_classes(truth, task)
 
 
-def _in_sub_classes(dataset: Dataset, task: Task) -> Scoring:
+def _in_sub_classes(truth: Truth, task: Task) -> Scoring:
     group_of = _groups(task)
     scored: dict[int, list[str]] = {}
-    for number in dataset.present:
-        name = dataset.classes.names[number]
+    for number in truth.present:
+        name = truth.classes.names[number]
         scored.setdefault(group_of[task.sub.index(name)], []).append(name)
     groups = list(scored)
     none = len(groups)
@@ -73,14 +75,14 @@ def _in_sub_classes(dataset: Dataset, task: Task) -> Scoring:
     return Scoring(
         names=tuple("/".join(scored[group]) for group in groups),
         kinds=tuple("main" if g in main_groups else "added" if g in added_groups else "neither" for g in groups),
-        truth=_truth_table(dataset, lambda name: by_sub[task.sub.index(name)]),
+        truth=_truth_table(truth, lambda name: by_sub[task.sub.index(name)]),
         predictions=_tables(by_main, by_sub, by_main + [by_sub[j] for j in task.added]),
     )
 
 
-def _in_output_classes(dataset: Dataset, task: Task) -> Scoring:
+def _in_output_classes(truth: Truth, task: Task) -> Scoring:
     output = task.output
-    names = [dataset.classes.names[number] for number in dataset.present]
+    names = [truth.classes.names[number] for number in truth.present]
     none = len(names)
 
     def by_name(name: str) -> int:
@@ -96,7 +98,7 @@ def _in_output_classes(dataset: Dataset, task: Task) -> Scoring:
     return Scoring(
         names=tuple(names),
         kinds=tuple("main" if name in task.main.names else "added" for name in names),
-        truth=_truth_table(dataset, by_name),
+        truth=_truth_table(truth, by_name),
         predictions=_tables(
             [by_name(name) for name in task.main.names],
             [by_meaning(j) for j in range(len(task.sub))],
@@ -114,10 +116,10 @@ def _groups(task: Task) -> list[int]:
     return group_of
 
 
-def _truth_table(dataset: Dataset, scored: Callable[[str], int]) -> NDArray[np.int64]:
-    table = np.full(dataset.classes.unlabelled + 1, NOT_SCORED, np.int64)
-    for number in dataset.present:
-        table[number] = scored(dataset.classes.names[number])
+def _truth_table(truth: Truth, scored: Callable[[str], int]) -> NDArray[np.int64]:
+    table = np.full(truth.classes.unlabelled + 1, NOT_SCORED, np.int64)
+    for number in truth.present:
+        table[number] = scored(truth.classes.names[number])
     return table
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,11 +17,14 @@ from tinymodels import MAIN_CLASSES, SUB_CLASSES, World, write_dataset, write_wo
 
 from classaug_ros.dataset import load_dataset
 from classaug_ros.errors import ConfigError
-from classaug_ros.evaluate import Evaluation, evaluate
+from classaug_ros.evaluate import Evaluation, Prediction, evaluate, label_files
+from classaug_ros.examples import Example
+from classaug_ros.images import Frame
 from classaug_ros.learn import count, derive_rules
 from classaug_ros.models import load_model
 from classaug_ros.pipeline import Pipeline
 from classaug_ros.rules import Rules
+from classaug_ros.scoring import METHODS
 from classaug_ros.task import Task
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
@@ -41,7 +46,8 @@ def run(
 ) -> Evaluation:
     with Pipeline(load_model(world.main), load_model(world.sub)) as pipeline:
         task = Task.load(world.task)
-        return evaluate(pipeline, load_dataset(dataset or world.dataset), task, rules, limit=limit, labels=labels)
+        watchers = [] if labels is None else [label_files(labels)]
+        return evaluate(pipeline, load_dataset(dataset or world.dataset), task, rules, limit=limit, watchers=watchers)
 
 
 # Truth classes: road, person, bicycle, bag, car. Output: road, rider, car, person, bicycle.
@@ -103,6 +109,55 @@ def test_labels_are_written_as_they_are(world: World, tmp_path: Path) -> None:
         assert stored is not None
         assert stored.dtype == rules.table.dtype
         np.testing.assert_array_equal(stored, rules.table[main, sub])
+
+
+def test_every_frame_has_its_own_result(world: World, tmp_path: Path) -> None:
+    evaluation = run(world, learned(world, tmp_path), limit=3)
+    assert [frame.name for frame in evaluation.frames] == ["0000", "0001", "0002"]
+    for number, frame in enumerate(evaluation.frames):
+        alone = one_image(world, tmp_path / str(number), number)
+        assert frame.miou == {method: alone.miou(method)["all"] for method in METHODS}
+        assert sum(frame.shares) == pytest.approx(1)
+        assert frame.seconds > 0
+
+
+def one_image(world: World, folder: Path, number: int) -> Evaluation:
+    """Evaluate a data set of one image of the world, by rules learned on all."""
+    folder.mkdir()
+    rules = learned(world, folder)
+    for kind in ("images", "labels"):
+        (folder / kind).mkdir()
+        shutil.copy(world.dataset.parent / kind / f"{number:04}.png", folder / kind)
+    for file in ("dataset.yaml", "classes.csv"):
+        shutil.copy(world.dataset.parent / file, folder)
+    return run(world, rules, folder / "dataset.yaml")
+
+
+def test_without_ground_truth_nothing_is_scored_but_shares_are_told(world: World, tmp_path: Path) -> None:
+    class Unlabelled:
+        name, truth = "drive", None
+
+        def __len__(self) -> int:
+            return len(world.images)
+
+        def __iter__(self) -> Iterator[Example]:
+            for name, image in world.images.items():
+                yield Example(name, Frame(image, "rgb"), None, "/front", 7)
+
+    rules = learned(world, tmp_path)
+    seen: list[tuple[Example, Prediction]] = []
+    with Pipeline(load_model(world.main), load_model(world.sub)) as pipeline:
+        evaluation = evaluate(
+            pipeline, Unlabelled(), Task.load(world.task), rules, watchers=[lambda *both: seen.append(both)]
+        )
+    assert evaluation.scoring.names == ()
+    assert all(map(math.isnan, evaluation.miou("rules").values()))
+    assert [frame.camera for frame in evaluation.frames] == ["/front"] * 5
+    for (example, prediction), frame in zip(seen, evaluation.frames, strict=True):
+        main, sub = (w.scores(example.frame.pixels).argmax(axis=0) for w in (world.main_weights, world.sub_weights))
+        np.testing.assert_array_equal(prediction.main, main)
+        np.testing.assert_array_equal(prediction.output, rules.table[main, sub])
+        assert frame.shares == tuple((rules.table[main, sub] == k).mean() for k in range(len(rules.output)))
 
 
 def test_limit_scores_the_first_images(world: World, tmp_path: Path) -> None:

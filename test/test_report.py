@@ -74,7 +74,7 @@ def test_what_is_undefined_is_null_in_json_and_a_dash_for_people(
     evaluated: tuple[Evaluation, dict[str, Any]], world: World, tmp_path: Path
 ) -> None:
     evaluation, _ = evaluated
-    empty = Evaluation(evaluation.scoring, {m: type(c)(5) for m, c in evaluation.matrices.items()}, 0)
+    empty = Evaluation(evaluation.scoring, {m: type(c)(5) for m, c in evaluation.matrices.items()}, ())
     assert math.isnan(empty.miou("rules")["all"])
     task, dataset = Task.load(world.task), load_dataset(world.dataset)
     with Pipeline(load_model(world.main), load_model(world.sub)) as pipeline:

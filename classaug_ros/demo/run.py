@@ -26,7 +26,7 @@ from classaug_ros.dataset import Dataset, load_dataset
 from classaug_ros.demo.datasets import write_dataset, write_drive
 from classaug_ros.demo.sheet import Picture, contact_sheet, write_picture, write_video
 from classaug_ros.errors import ClassaugError, ConfigError
-from classaug_ros.evaluate import evaluate
+from classaug_ros.evaluate import evaluate, label_files
 from classaug_ros.fastdds import profiles_variable
 from classaug_ros.images import decode_image
 from classaug_ros.learn import count, derive_rules, summarise
@@ -125,7 +125,7 @@ def run(output: Path, frames: int) -> Drive:
         print(summarise(counts, rules))
 
         print("\n3/5 scoring main model, sub model and rules on the drive, without ROS")
-        evaluation = evaluate(pipeline, driven, task, rules, labels=output / "labels")
+        evaluation = evaluate(pipeline, driven, task, rules, watchers=[label_files(output / "labels")])
         report = build_report(evaluation, pipeline, driven, rules)
 
     print(f"\n4/5 playing the drive at {RATE:g} Hz to classaug_node, a process of its own, over ROS 2 topics")

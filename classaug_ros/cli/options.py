@@ -1,0 +1,57 @@
+"""What several commands share: options, their values, and the models they name."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    from classaug_ros.pipeline import Pipeline
+
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001 (it has no public name)
+
+
+def add_models(parser: argparse.ArgumentParser, *, required: bool) -> None:
+    """Add the options that name both models."""
+    for role in ("main", "sub"):
+        parser.add_argument(f"--{role}", type=Path, required=required, help=f"{role} model: its file or folder")
+        parser.add_argument(f"--{role}-card", type=Path, help="model card (default: model.yaml beside the model)")
+    parser.add_argument("--threads", type=at_least(0), default=0, help="CPU threads in all (default: one per core)")
+
+
+def add_serial(parser: argparse.ArgumentParser) -> None:
+    """Add ``--serial``."""
+    parser.add_argument("--serial", action="store_true", help="run the models one after the other, not at once")
+
+
+def size(text: str) -> tuple[int, int]:
+    """Return (H, W) of a text such as ``1280x720``."""
+    width, _, height = text.partition("x")
+    return at_least(1)(height), at_least(1)(width)
+
+
+def at_least(least: int) -> Callable[[str], int]:
+    """Return what turns a text into a whole number of at least ``least``."""
+
+    def convert(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"expected a whole number, found {text!r}") from None
+        if value < least:
+            raise argparse.ArgumentTypeError(f"expected at least {least}, found {value}")
+        return value
+
+    return convert
+
+
+def load_pipeline(options: argparse.Namespace) -> Pipeline:
+    """Return both models loaded, as the options say."""
+    from classaug_ros.models import load_model
+    from classaug_ros.pipeline import Pipeline
+
+    main = load_model(options.main, options.main_card)
+    sub = load_model(options.sub, options.sub_card)
+    return Pipeline(main, sub, threads=options.threads, concurrent=not options.serial)
