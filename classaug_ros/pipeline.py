@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
-from concurrent.futures import Future, ThreadPoolExecutor
+import time
+from collections.abc import Callable
+from concurrent.futures import FIRST_COMPLETED, Executor, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from functools import partial
 from types import TracebackType
 from typing import Any
 
@@ -12,13 +15,44 @@ import numpy as np
 from numpy.typing import NDArray
 
 from classaug_ros import fusion
-from classaug_ros.engines import load_engine
+from classaug_ros.branch import Branch, divide
 from classaug_ros.errors import ConfigError
 from classaug_ros.images import Frame
 from classaug_ros.labels import LabelMap
 from classaug_ros.models import Model
-from classaug_ros.preprocess import Preprocessor
 from classaug_ros.rules import Rules
+
+LEAD = 0.015
+"""Seconds before the models are free at which the next frame is taken, to be decoded and prepared."""
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A frame ready for both models.
+
+    Attributes:
+        frame: the camera image, H x W.
+        main, sub: the models' inputs, 1 x 3 x height x width float32; preparing the frame after the next overwrites
+            them.
+    """
+
+    frame: Frame
+    main: NDArray[np.float32]
+    sub: NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class Inferred:
+    """A frame with what both models say of it, at their own resolutions.
+
+    Attributes:
+        frame: the camera image, H x W.
+        main, sub: the models' outputs: scores classes x h x w float32, or labels h x w.
+    """
+
+    frame: Frame
+    main: NDArray[Any]
+    sub: NDArray[Any]
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,8 +73,17 @@ class Augmented:
 class Pipeline:
     """Runs a main and a sub model on frames and fuses their labels by rules.
 
-    One frame at a time, from one thread. The rules are given with each frame, so that a frame is wholly of one set
-    of rules while they are exchanged.
+    A frame goes through three steps: ``prepare``, ``infer``, ``fuse``. Each step takes one frame at a time; frames
+    that follow each other may be in different steps at once, from threads of their own, as long as none overtakes
+    another. ``augment`` and ``predict`` take one frame through all. The rules are given with each frame, so that a
+    frame is wholly of one set of rules while they are exchanged.
+
+    Attributes:
+        main, sub: the models.
+        concurrent: whether they run at once.
+        threads: CPU threads of each.
+        spare: the thread of the model that was done first with the last frame. What is run there while the next frame
+            is with the models delays the model that has time to spare, and not the one that all wait for.
     """
 
     def __init__(self, main: Model, sub: Model, *, threads: int = 0, concurrent: bool = True) -> None:
@@ -50,26 +93,54 @@ class Pipeline:
             main: the main model.
             sub: the sub model.
             threads: CPU threads in all; 0 means one per core this process may use.
-            concurrent: run both models at once, the threads divided between them, instead of one after the other
-                with all threads each.
+            concurrent: run both models at once, the threads divided between them by what each costs, instead of one
+                after the other with all threads each.
 
         Raises:
             EngineError: a model cannot be loaded, or is not what its card says.
         """
         total = threads or len(os.sched_getaffinity(0))
-        shares = (max(total - total // 2, 1), max(total // 2, 1)) if concurrent else (total, total)
         self.main, self.sub = main, sub
-        self.concurrent, self.threads = concurrent, shares
-        # The main model runs in the caller's thread, the sub model beside it in this one.
-        self._beside = ThreadPoolExecutor(1, "classaug-sub")
-        self._main = self._sub = None
+        self.concurrent = concurrent
+        self._lanes = ThreadPoolExecutor(1, "classaug-main"), ThreadPoolExecutor(1, "classaug-sub")
+        self._helper = ThreadPoolExecutor(1, "classaug-fusion")
+        self.spare: Executor = self._lanes[1]
+        self._gap = 0.0  # seconds between the end of one model and the other's, with the last frame
+        self._branches: tuple[Branch, ...] = ()
         try:
-            loading = self._beside.submit(Branch, sub, shares[1])
-            self._main = Branch(main, shares[0])
-            self._sub = loading.result()
+            self.threads = (max(total - total // 2, 1), max(total // 2, 1)) if concurrent else (total, total)
+            self._branches = self._load(self.threads)
+            if concurrent and total > 2:
+                self._divide(total)
         except BaseException:
             self.close()
             raise
+
+    def _load(self, threads: tuple[int, int]) -> tuple[Branch, Branch]:
+        """Load both models at once."""
+        loading = self._lanes[1].submit(Branch, self.sub, threads[1])
+        try:
+            main = Branch(self.main, threads[0])
+        except BaseException:
+            if loading.exception() is None:
+                loading.result().close()
+            raise
+        try:
+            return main, loading.result()
+        except BaseException:
+            main.close()
+            raise
+
+    def _divide(self, total: int) -> None:
+        """Divide the threads by what each model costs, measured with the even share it has."""
+        costs = [branch.seconds() * share for branch, share in zip(self.branches, self.threads, strict=True)]
+        shares = divide(total, costs[0], costs[1])
+        if shares != self.threads:
+            for branch in self.branches:
+                branch.close()
+            self._branches = ()
+            self._branches = self._load(shares)
+            self.threads = shares
 
     def check(self, rules: Rules) -> None:
         """Refuse rules that were learned for other models than these.
@@ -94,39 +165,63 @@ class Pipeline:
                     f"{model.path} ({model.fingerprint[:12]}); learn them again with `classaug learn`"
                 )
 
-    def predict(self, frame: Frame, size: tuple[int, int] | None = None) -> tuple[LabelMap, LabelMap]:
-        """Return the label maps of the main and the sub model.
+    def prepare(self, frame: Frame) -> Prepared:
+        """Resize and normalise a frame for both models."""
+        main, sub = self.branches
+        return Prepared(frame, main.prepare(frame), sub.prepare(frame))
+
+    def infer(self, prepared: Prepared, room: Callable[[], None] = lambda: None) -> Inferred:
+        """Run both models.
 
         Args:
-            frame: the camera image.
-            size: (H, W) of the label maps; the frame's when left out.
-
-        Returns:
-            Two H x W arrays of class ids, uint8 or uint16, of the main and of the sub model's classes.
+            prepared: a frame.
+            room: called once, when it is time to prepare the next frame: when one of two models that run at once is
+                done and the other is ``LEAD`` seconds from it, else at the end; also when a model fails.
 
         Raises:
             EngineError: a model failed.
         """
-        size = size or frame.size
-        main, sub = self.branches
+        main, sub = (
+            partial(branch.infer, image)
+            for branch, image in zip(self.branches, (prepared.main, prepared.sub), strict=True)
+        )
         if not self.concurrent:
-            return main.run(frame, size), sub.run(frame, size)
-        beside: Future[LabelMap] = self._beside.submit(sub.run, frame, size)
-        try:
-            labels = main.run(frame, size)
-        finally:
-            error = beside.exception()  # waits: the frame's memory is in use until both are done
-        if error is not None:
-            raise error
-        return labels, beside.result()
+            try:
+                return Inferred(prepared.frame, main(), sub())
+            finally:
+                room()
+        running = [lane.submit(model) for lane, model in zip(self._lanes, (main, sub), strict=True)]
+        first, _ = wait(running, return_when=FIRST_COMPLETED)
+        first_done = time.monotonic()
+        self.spare = self._lanes[min(map(running.index, first))]
+        wait(running, timeout=self._gap - LEAD)  # a frame taken later is a newer one
+        room()
+        wait(running)  # the next frame may not come before both are done, whatever became of one
+        self._gap = time.monotonic() - first_done
+        return Inferred(prepared.frame, running[0].result(), running[1].result())
 
-    def augment(
-        self, frame: Frame, rules: Rules, *, color: bool = False, overlay: bool = False, alpha: float = 0.5
+    def labels(self, inferred: Inferred, size: tuple[int, int] | None = None) -> tuple[LabelMap, LabelMap]:
+        """Return the label maps of the main and the sub model.
+
+        Args:
+            inferred: what the models say of a frame.
+            size: (H, W) of the label maps; the frame's when left out.
+
+        Returns:
+            Two H x W arrays of class ids, uint8 or uint16, of the main and of the sub model's classes.
+        """
+        size = size or inferred.frame.size
+        main, sub = self.branches
+        beside = self._helper.submit(sub.label, inferred.sub, size)
+        return main.label(inferred.main, size), beside.result()
+
+    def fuse(
+        self, inferred: Inferred, rules: Rules, *, color: bool = False, overlay: bool = False, alpha: float = 0.5
     ) -> Augmented:
         """Return the augmented label map of a frame, and what else is asked for.
 
         Args:
-            frame: the camera image, H x W.
+            inferred: what the models say of the frame, H x W.
             rules: rules learned with these models.
             color: whether to return the classes' colours.
             overlay: whether to return the frame blended with them.
@@ -134,26 +229,37 @@ class Pipeline:
 
         Raises:
             ConfigError: the rules do not pass ``check``.
-            EngineError: a model failed.
         """
         self.check(rules)  # microseconds; the compiled look-up would read past a smaller table
         label, colors, blended = fusion.fuse(
-            *self.predict(frame),
+            *self.labels(inferred),
             rules.table,
             palette=rules.output.palette() if color or overlay else None,
-            frame=frame if overlay else None,
+            frame=inferred.frame if overlay else None,
             alpha=alpha,
-            workers=self._beside if self.concurrent else None,
+            workers=self._helper,
         )
         return Augmented(label, colors if color else None, blended)
 
+    def predict(self, frame: Frame, size: tuple[int, int] | None = None) -> tuple[LabelMap, LabelMap]:
+        """Return the label maps of a frame: ``prepare``, ``infer`` and ``labels`` in one."""
+        return self.labels(self.infer(self.prepare(frame)), size)
+
+    def augment(
+        self, frame: Frame, rules: Rules, *, color: bool = False, overlay: bool = False, alpha: float = 0.5
+    ) -> Augmented:
+        """Return the result for a frame: ``prepare``, ``infer`` and ``fuse`` in one."""
+        self.check(rules)
+        return self.fuse(self.infer(self.prepare(frame)), rules, color=color, overlay=overlay, alpha=alpha)
+
     def close(self) -> None:
         """Release both models; calling it twice does no harm."""
-        self._beside.shutdown()
-        for branch in (self._main, self._sub):
-            if branch is not None:
-                branch.close()
-        self._main = self._sub = None
+        for lane in self._lanes:
+            lane.shutdown()
+        self._helper.shutdown()
+        for branch in self._branches:
+            branch.close()
+        self._branches = ()
 
     def __enter__(self) -> Pipeline:
         return self
@@ -166,39 +272,7 @@ class Pipeline:
     @property
     def branches(self) -> tuple[Branch, Branch]:
         """The main and the sub model's way, for measurements of single steps."""
-        if self._main is None or self._sub is None:
+        if not self._branches:
             raise RuntimeError("the pipeline is closed")
-        return self._main, self._sub
-
-
-class Branch:
-    """One model's way from frame to label map, in its three steps."""
-
-    def __init__(self, model: Model, threads: int) -> None:
-        """Load ``model`` for ``threads`` CPU threads; EngineError when it cannot be."""
-        self._card = model.card
-        self._preprocess = Preprocessor(model.card.input)
-        self._engine = load_engine(model, threads)
-
-    def prepare(self, frame: Frame) -> NDArray[np.float32]:
-        """Return the model's input, 1 x 3 x height x width float32; the buffer is reused by the next call."""
-        return self._preprocess(frame)
-
-    def infer(self, image: NDArray[np.float32]) -> NDArray[Any]:
-        """Return the model's output: scores classes x h x w float32, or labels h x w."""
-        output: NDArray[Any] = self._engine.run(image)[0]
-        return output
-
-    def label(self, output: NDArray[Any], size: tuple[int, int]) -> LabelMap:
-        """Return the label map, H x W, of an output."""
-        if self._card.output.kind == "labels":
-            return fusion.nearest(output, size)
-        return fusion.label_map(output, size, self._card.output.upsample, self._card.classes.dtype)
-
-    def run(self, frame: Frame, size: tuple[int, int]) -> LabelMap:
-        """Return the model's labels, H x W, of a frame."""
-        return self.label(self.infer(self.prepare(frame)), size)
-
-    def close(self) -> None:
-        """Release the model."""
-        self._engine.close()
+        main, sub = self._branches
+        return main, sub

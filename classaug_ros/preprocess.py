@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import cycle
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +26,8 @@ class Preprocessor:
         self._tables = [
             (levels - np.float32(mean)) * np.float32(scale) for mean, scale in zip(spec.mean, spec.scale, strict=True)
         ]
-        self._input = np.empty((1, 3, spec.height, spec.width), np.float32)
+        # Two, so that the next frame is prepared while the model still reads this one.
+        self._inputs = cycle([np.empty((1, 3, spec.height, spec.width), np.float32) for _ in range(2)])
 
     def __call__(self, frame: Frame) -> NDArray[np.float32]:
         """Return the model input of a frame.
@@ -33,12 +36,13 @@ class Preprocessor:
             frame: H x W x 3 uint8, in either channel order.
 
         Returns:
-            1 x 3 x height x width float32; the buffer is reused by the next call.
+            1 x 3 x height x width float32; the call after the next one reuses the buffer.
         """
         size = (self._spec.width, self._spec.height)
         resized = cv2.resize(frame.pixels, size, interpolation=cv2.INTER_LINEAR)
         planes = cv2.split(resized)
         ordered = planes if frame.order == self._spec.color else planes[::-1]
-        for plane, table, out in zip(ordered, self._tables, self._input[0], strict=True):
+        image = next(self._inputs)
+        for plane, table, out in zip(ordered, self._tables, image[0], strict=True):
             cv2.LUT(plane, table, dst=out)
-        return self._input
+        return image

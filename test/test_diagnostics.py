@@ -55,8 +55,8 @@ def test_rates_are_right_from_the_beginning() -> None:
     assert recent.summary(102.0).rate_in == pytest.approx(10)
 
 
-def judged(recent: Recent, now: float, received: int = 1) -> tuple[Level, str]:
-    status = camera_status(Counts(received=received), recent.summary(now), STALE)
+def judged(recent: Recent, now: float, received: int = 1, *, read: bool = True) -> tuple[Level, str]:
+    status = camera_status(Counts(received=received), recent.summary(now), STALE, read=read)
     return status.level, status.message
 
 
@@ -106,16 +106,35 @@ def test_images_lost_on_the_way_warn_and_are_counted() -> None:
     level, message = judged(recent, 12.5)
     assert level == Level.WARN
     assert "3 images lost on the way" in message
-    assert camera_status(Counts(), recent.summary(30.0), STALE).values["lost on the way"] == "5"
+    assert camera_status(Counts(), recent.summary(30.0), STALE, read=True).values["lost on the way"] == "5"
 
 
-def test_skipped_frames_are_well_and_said() -> None:
+def test_a_camera_that_is_not_read_is_well_and_its_silence_does_not_count() -> None:
     recent = Recent(0.0)
     recent.arrived(1.0)
-    recent.finished(Finished(1.0, Outcome.SKIPPED))
-    level, message = judged(recent, 1.4)
+    level, message = judged(recent, 5.0, read=False)
     assert level == Level.OK
     assert "nobody subscribes" in message
+    recent.began(6.0)
+    assert judged(recent, 7.0)[0] == Level.OK
+    assert judged(recent, 9.0) == (Level.WARN, "no frame for 3.0 s")
+
+
+def test_trouble_of_a_camera_that_is_no_longer_read_is_still_told() -> None:
+    recent = Recent(0.0)
+    recent.finished(refused(1.0))
+    assert judged(recent, 2.0, read=False)[0] == Level.ERROR
+
+
+def test_each_step_has_its_percentiles() -> None:
+    recent = Recent(0.0)
+    for hundredth in range(1, 101):
+        steps = {"engines": hundredth / 1000, "publish": 0.002}
+        recent.finished(Finished(1.0, Outcome.PUBLISHED, 0.1, 0.1, steps=steps))
+    recent.finished(Finished(1.1, Outcome.REFUSED, cause="step 3"))
+    values = camera_status(Counts(), recent.summary(1.2), STALE, read=True).values
+    assert values["engines p50 / p95 / p99 (ms)"] == "50.5 / 95.0 / 99.0"
+    assert values["publish p50 / p95 / p99 (ms)"] == "2.0 / 2.0 / 2.0"
 
 
 def test_values_tell_all_counts_rates_and_latencies() -> None:
@@ -123,7 +142,7 @@ def test_values_tell_all_counts_rates_and_latencies() -> None:
     recent.arrived(1.0)
     recent.finished(published(1.0, math.nan, 0.1234))
     counts = Counts(received=21, published=6, dropped=5, refused=4, skipped=3, failed=2, waiting=1)
-    values = camera_status(counts, recent.summary(1.0), STALE).values
+    values = camera_status(counts, recent.summary(1.0), STALE, read=True).values
     frames = {key: value for key, value in values.items() if key.startswith("frames ")}
     assert list(frames.values()) == ["21", "6", "5", "4", "3", "2", "1"]
     assert values["latency from stamp p50 (ms)"] == "nan"

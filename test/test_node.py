@@ -304,21 +304,19 @@ def test_compressed_and_raw_cameras_at_once(chain: Chain, talker: Peer, front: C
             np.testing.assert_array_equal(pixels_of(label), chain.pipeline.augment(frame, chain.rules).label)
 
 
-def test_nothing_is_computed_while_nobody_subscribes(talker: Peer, diagnostics: Gathered[Any]) -> None:
-    publisher = talker.publisher(Image, "/spare/image_raw")
-
-    def came(_: Any, values: dict[str, str]) -> bool:
-        for _ in range(5):
-            publisher.publish(image(RGB, "rgb8"))
-            time.sleep(0.02)
-        return frames(values)["in"] > 0
-
-    status(diagnostics, "camera spare", came)
-    counted = settled(diagnostics, "spare")
-    assert counted["in"] == counted["skipped"] + counted["dropped"]
-    entry, _ = status(diagnostics, "camera spare", lambda *_: True)
-    assert entry.level == DiagnosticStatus.OK
+def test_a_camera_is_read_only_while_somebody_subscribes_to_its_outputs(
+    talker: Peer, diagnostics: Gathered[Any]
+) -> None:
+    publisher = talker.publisher(Image, "/spare/image_raw", subscribers=0)
+    entry, values = status(diagnostics, "camera spare", lambda *_: True, skip=1)
+    assert (entry.level, frames(values)["in"]) == (DiagnosticStatus.OK, 0)
     assert "nobody subscribes" in entry.message
+    assert publisher.get_subscription_count() == 0
+    for _ in range(2):
+        listener = talker.node.create_subscription(Image, "/classaug_node/spare/overlay", lambda _: None, 1)
+        eventually(lambda: publisher.get_subscription_count() == 1, "the node to read the camera")
+        talker.node.destroy_subscription(listener)
+        eventually(lambda: publisher.get_subscription_count() == 0, "the node to read it no more")
 
 
 def test_a_burst_keeps_latency_bounded_and_every_frame_accounted_for(
@@ -473,6 +471,7 @@ def test_a_camera_that_offers_less_is_told_with_both_sides_settings(chain: Chain
     node = start(NODE, *chain.parameters(image_reliability="reliable"))
     best_effort = QoSProfile(depth=1, reliability=QoSReliabilityPolicy.BEST_EFFORT)
     peer.publisher(Image, "/camera/image_raw", best_effort, subscribers=0)
+    peer.subscribe(Image, "/classaug_node/camera/label", publishers=1)
     line = node.wait_for_line("incompatible QoS")
     assert "on /camera/image_raw" in line
     assert "/classaug_node asks for reliability reliable, durability volatile" in line
@@ -522,6 +521,7 @@ def test_images_lost_on_the_way_are_counted(
     monkeypatch.setenv("FASTDDS_BUILTIN_TRANSPORTS", "UDPv4")
     start(NODE, *chain.parameters())
     diagnostics = peer.subscribe(DiagnosticArray, "/diagnostics")
+    peer.subscribe(Image, "/classaug_node/camera/label", publishers=1)
     publisher = peer.publisher(Image, "/camera/image_raw")
     large, small = image(picture(0, (1024, 2048)), "rgb8"), image(RGB, "rgb8")
 

@@ -10,16 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from classaug_ros.errors import ConfigError
-from classaug_ros.node.parameters import (
-    TABLE,
-    CameraSettings,
-    Row,
-    camera_names,
-    check,
-    markdown_table,
-    rows,
-    unknown_parameter,
-)
+from classaug_ros.node.cameras import Turns
+from classaug_ros.node.parameters import CameraSettings, camera_names, check, unknown_parameter
+from classaug_ros.node.table import TABLE, Row, markdown_table, rows
 from classaug_ros.rules import RULES_PARAMETERS
 
 CONFIG = Path(__file__).resolve().parent.parent / "config/classaug.yaml"
@@ -34,7 +27,7 @@ def problem(**given: Any) -> str:
 
 def test_defaults_are_filled_in() -> None:
     settings = check(LEAST)
-    assert settings.cameras == (CameraSettings("camera", "/camera/image_raw", "raw"),)
+    assert settings.cameras == (CameraSettings("camera", "/camera/image_raw", "raw", Turns(1, 0.0)),)
     assert settings.main_model == Path("/models/main")
     assert settings.rules_file == Path("/rules.yaml")
     assert settings.rules == {}
@@ -44,10 +37,11 @@ def test_defaults_are_filled_in() -> None:
 
 
 def test_each_camera_has_parameters_of_its_own() -> None:
-    given = {"cameras": ["front", "rear"], "rear.image_transport": "compressed", "rear.image_topic": "/back"}
+    rear = {"image_transport": "compressed", "image_topic": "/back", "priority": 3, "max_rate": 2}
+    given = {"cameras": ["front", "rear"], **{f"rear.{name}": value for name, value in rear.items()}}
     assert check({**LEAST, **given}).cameras == (
-        CameraSettings("front", "/front/image_raw", "raw"),
-        CameraSettings("rear", "/back", "compressed"),
+        CameraSettings("front", "/front/image_raw", "raw", Turns(1, 0.0)),
+        CameraSettings("rear", "/back", "compressed", Turns(3, 2.0)),
     )
 
 
@@ -105,6 +99,7 @@ def test_an_integer_serves_as_a_number() -> None:
         ("overlay_alhpa", "did you mean overlay_alpha?"),
         ("camera.image_topik", "did you mean camera.image_topic?"),
         ("rear.image_topic", "(cameras does not name 'rear')"),
+        ("rear.max_rate", "(cameras does not name 'rear')"),
         ("rules.tabel", "did you mean rules.table?"),
         ("zzz", "see the table of parameters in docs/node.md"),
     ],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import pytest
 from numpy.typing import NDArray
 from tinymodels import MAIN_CLASSES, SUB_CLASSES, World, tiny_model, write_classes, write_model, write_world
 
+from classaug_ros.branch import Branch, divide
 from classaug_ros.errors import ConfigError, EngineError
 from classaug_ros.fusion import naive
 from classaug_ros.images import Frame
@@ -75,33 +76,53 @@ def test_serial_and_concurrent_agree_whatever_the_sizes(tmp_path: Path, kind: st
             assert len(np.unique(both[0][1])) > 1
 
 
+def threads_of(pipeline: Pipeline) -> tuple[int, ...]:
+    """Return the threads ONNX Runtime really has for each model."""
+    sessions: list[Any] = [branch._engine._engine._session for branch in pipeline.branches]  # type: ignore[attr-defined]
+    return tuple(session.get_session_options().intra_op_num_threads for session in sessions)
+
+
 @pytest.mark.parametrize(
-    ("threads", "concurrent", "shares"),
-    [
-        (1, True, (1, 1)),
-        (2, True, (1, 1)),
-        (5, True, (3, 2)),
-        (8, True, (4, 4)),
-        (1, False, (1, 1)),
-        (3, False, (3, 3)),
-    ],
+    ("threads", "concurrent", "shares"), [(1, True, (1, 1)), (2, True, (1, 1)), (1, False, (1, 1)), (3, False, (3, 3))]
 )
 def test_threads_are_divided_between_the_models(
     models: tuple[Model, Model], threads: int, concurrent: bool, shares: tuple[int, int]
 ) -> None:
     with Pipeline(*models, threads=threads, concurrent=concurrent) as pipeline:
-        assert pipeline.threads == shares
-        assert pipeline._main is not None
-        assert pipeline._sub is not None
-        for branch, share in zip((pipeline._main, pipeline._sub), shares, strict=True):
-            session: Any = branch._engine._engine._session  # type: ignore[attr-defined]  # under its checks
-            assert session.get_session_options().intra_op_num_threads == share
+        assert pipeline.threads == shares == threads_of(pipeline)
+
+
+@pytest.mark.parametrize("costlier", ["main", "sub"])
+def test_the_costlier_model_has_more_of_the_threads(
+    models: tuple[Model, Model], monkeypatch: pytest.MonkeyPatch, costlier: str
+) -> None:
+    """Twice as costly: of six threads it has four."""
+    slow = models[0 if costlier == "main" else 1].card.name
+    monkeypatch.setattr(Branch, "seconds", lambda self: 2.0 if self._card.name == slow else 1.0)
+    with Pipeline(*models, threads=6) as pipeline:
+        assert pipeline.threads == ((4, 2) if costlier == "main" else (2, 4)) == threads_of(pipeline)
+        pipeline.predict(noise())
+
+
+@pytest.mark.parametrize(
+    ("threads", "main", "sub", "shares"),
+    [
+        (2, 9, 1, (1, 1)),
+        (3, 2, 1, (2, 1)),
+        (4, 1, 1, (2, 2)),
+        (8, 3, 1, (6, 2)),
+        (16, 1, 30, (1, 15)),
+        (5, 1, 1, (2, 3)),
+    ],
+)
+def test_threads_follow_the_costs(threads: int, main: float, sub: float, shares: tuple[int, int]) -> None:
+    assert divide(threads, main, sub) == shares
 
 
 def test_without_threads_every_core_is_used(models: tuple[Model, Model], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(6)))
     with Pipeline(*models) as pipeline:
-        assert pipeline.threads == (3, 3)
+        assert sum(pipeline.threads) == 6
 
 
 @pytest.mark.parametrize("color", [False, True])
@@ -224,16 +245,57 @@ def test_concurrent_models_run_at_the_same_time(models: tuple[Model, Model], mon
     """Each model waits for the other to have started: one after the other neither could go on."""
     both = threading.Barrier(2, timeout=10)
     with Pipeline(*models) as pipeline:
-        for branch in (pipeline._main, pipeline._sub):
-            assert branch is not None
+        for branch in pipeline.branches:
 
-            def meet(frame: Frame, size: tuple[int, int], run: Any = branch.run) -> NDArray[Any]:
+            def meet(image: NDArray[np.float32], infer: Any = branch.infer) -> NDArray[Any]:
                 both.wait()
-                labels: NDArray[Any] = run(frame, size)
-                return labels
+                output: NDArray[Any] = infer(image)
+                return output
 
-            monkeypatch.setattr(branch, "run", meet)
+            monkeypatch.setattr(branch, "infer", meet)
         pipeline.predict(noise())
+
+
+@pytest.mark.parametrize("concurrent", [True, False], ids=["concurrent", "serial"])
+@pytest.mark.parametrize("trap", [None, "fails on white"])
+def test_there_is_room_for_the_next_frame_once_whatever_happens(tmp_path: Path, concurrent: bool, trap: str) -> None:
+    main = tiny_model(tmp_path / "main", MAIN_CLASSES, SIZE, trap=trap, seed=1)
+    sub = tiny_model(tmp_path / "sub", SUB_CLASSES, SIZE, seed=2)
+    called: list[None] = []
+    with Pipeline(main, sub, concurrent=concurrent) as pipeline:
+        prepared = pipeline.prepare(plain(255))
+        with pytest.raises(EngineError) if trap else nullcontext():
+            pipeline.infer(prepared, room=lambda: called.append(None))
+    assert len(called) == 1
+
+
+def test_the_next_frame_is_prepared_while_this_one_is_with_the_models(models: tuple[Model, Model]) -> None:
+    frames = [noise(seed=seed) for seed in range(6)]
+    with Pipeline(*models) as pipeline:
+        alone = [pipeline.predict(frame) for frame in frames]
+        waiting = pipeline.prepare(frames[0])
+        for number, expected in enumerate(alone):
+            now, waiting = waiting, pipeline.prepare(frames[(number + 1) % len(frames)])
+            np.testing.assert_array_equal(pipeline.labels(pipeline.infer(now)), expected)
+
+
+def test_the_spare_thread_is_that_of_the_model_done_first(
+    models: tuple[Model, Model], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Pipeline(*models) as pipeline:
+        for slow in (0, 1, 0):
+            release = threading.Event()
+            branch = pipeline.branches[slow]
+
+            def wait(image: NDArray[np.float32], infer: Any = branch.infer, go: Any = release) -> NDArray[Any]:
+                assert go.wait(10)
+                output: NDArray[Any] = infer(image)
+                return output
+
+            with monkeypatch.context() as patch:
+                patch.setattr(branch, "infer", wait)
+                pipeline.infer(pipeline.prepare(noise()), room=release.set)
+            assert pipeline.spare is pipeline._lanes[1 - slow]
 
 
 def test_a_closed_pipeline_says_so(models: tuple[Model, Model]) -> None:

@@ -79,6 +79,7 @@ def test_the_buffer_is_reused_and_wholly_rewritten() -> None:
     first = preprocess(Frame(np.zeros((4, 4, 3), np.uint8), "rgb"))
     black = first.copy()
     first.fill(np.nan)
+    assert preprocess(Frame(np.zeros((9, 2, 3), np.uint8), "rgb")) is not first
     again = preprocess(Frame(np.zeros((9, 2, 3), np.uint8), "rgb"))
     assert again is first
     np.testing.assert_array_equal(again, black)

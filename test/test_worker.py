@@ -1,6 +1,179 @@
+"""The worker: every frame answered in order, the steps of frames that follow each other at once."""
+
 from __future__ import annotations
 
-from classaug_ros.node.worker import LOG_PERIOD, ThrottledLog
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from test_pipeline import SIZE, rules_for
+from tinymodels import MAIN_CLASSES, SUB_CLASSES, World, tiny_model, write_world
+
+from classaug_ros.errors import ImageError
+from classaug_ros.images import Frame
+from classaug_ros.models import load_model
+from classaug_ros.node.cameras import Counts, Turns
+from classaug_ros.node.worker import LOG_PERIOD, ThrottledLog, Wanted, Worker
+from classaug_ros.pipeline import Augmented, Pipeline
+from classaug_ros.rules import Rules
+
+
+class Listener:
+    """A camera outside ROS: its messages are the pixels, its results are kept."""
+
+    turns = Turns()
+
+    def __init__(self) -> None:
+        self.results: list[tuple[Any, Augmented]] = []
+        self.listening = True
+        self.publishing: Callable[[], object] = lambda: None
+        self.decoding: Callable[[], object] = lambda: None
+
+    def wanted(self) -> Wanted:
+        return Wanted(self.listening, self.listening, self.listening)
+
+    def decode(self, message: Any) -> Frame:
+        self.decoding()
+        if not isinstance(message, np.ndarray):
+            raise ImageError(f"message is {message!r}")
+        return Frame(message, "rgb")
+
+    def publish(self, message: Any, augmented: Augmented, wanted: Wanted) -> None:  # noqa: ARG002
+        self.publishing()
+        self.results.append((message, augmented))
+
+    def age(self, message: Any) -> float:  # noqa: ARG002
+        return 0.5
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return write_world(tmp_path / "world", images=2, size=SIZE)
+
+
+@contextmanager
+def working(
+    world: World, *cameras: str, log: Callable[[str], None] = print
+) -> Iterator[tuple[Worker, Pipeline, Rules]]:
+    with Pipeline(load_model(world.main), load_model(world.sub)) as pipeline:
+        rules = rules_for(pipeline.main, pipeline.sub, world.task)
+        worker = Worker(pipeline, rules, 0.5, {name: Listener() for name in cameras}, log)
+        try:
+            yield worker, pipeline, rules
+        finally:
+            worker.stop()
+
+
+def listener(worker: Worker, name: str) -> Listener:
+    found = worker._cameras[name]
+    assert isinstance(found, Listener)
+    return found
+
+
+def pixels(seed: int) -> NDArray[np.uint8]:
+    return np.random.default_rng(seed).integers(1, 255, (*SIZE, 3), np.uint8)
+
+
+def settled(worker: Worker, camera: str) -> Counts:
+    deadline = time.monotonic() + 10
+    while (counts := worker.frames.counts(camera)).waiting:
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+    return counts
+
+
+def test_results_are_the_pipelines_and_come_in_order(world: World) -> None:
+    cameras = ("front", "left", "rear")
+    messages = {camera: [pixels(100 * k + n) for n in range(30)] for k, camera in enumerate(cameras)}
+    with working(world, *cameras) as (worker, pipeline, rules):
+        for n in range(30):
+            for camera in cameras:
+                worker.intake(camera).receive(messages[camera][n])
+            time.sleep(0.001)
+        counts = {camera: settled(worker, camera) for camera in cameras}
+        results = {camera: listener(worker, camera).results for camera in cameras}
+    with Pipeline(pipeline.main, pipeline.sub) as alone:
+        for camera in cameras:
+            assert counts[camera] == Counts(30, len(results[camera]), 30 - len(results[camera]))
+            order = [index_of(message, messages[camera]) for message, _ in results[camera]]
+            assert order == sorted(set(order))
+            assert order[-1] == 29
+            for message, augmented in results[camera]:
+                expected = alone.augment(Frame(message, "rgb"), rules, color=True, overlay=True)
+                np.testing.assert_array_equal(augmented.label, expected.label)
+                np.testing.assert_array_equal(augmented.overlay, expected.overlay)
+                np.testing.assert_array_equal(augmented.color, expected.color)
+
+
+def index_of(message: Any, messages: list[NDArray[np.uint8]]) -> int:
+    return next(number for number, each in enumerate(messages) if each is message)
+
+
+def test_the_next_frame_is_decoded_and_run_while_one_is_published(world: World) -> None:
+    """Publishing the first waits for the second to be decoded: were it later, neither could go on."""
+    decoded = threading.Semaphore(0)
+    met: list[bool] = []
+    with working(world, "front") as (worker, _, _):
+        camera = listener(worker, "front")
+        camera.decoding = decoded.release
+        camera.publishing = lambda: met.append(decoded.acquire(timeout=10) and decoded.acquire(timeout=10))
+        intake = worker.intake("front")
+        intake.receive(pixels(1))
+        while worker.frames.counts("front").waiting and not decoded._value:
+            time.sleep(0.001)
+        intake.receive(pixels(2))
+        deadline = time.monotonic() + 10
+        while not met and time.monotonic() < deadline:
+            time.sleep(0.001)
+        decoded.release(2)
+        assert settled(worker, "front").published == 2
+    assert met[0]
+
+
+def test_frames_that_cannot_be_used_or_that_nobody_wants_hold_nothing_up(world: World) -> None:
+    lines: list[str] = []
+    with working(world, "front", log=lines.append) as (worker, _, _):
+        intake, camera = worker.intake("front"), listener(worker, "front")
+        for number in range(9):
+            camera.listening = number % 3 != 2
+            intake.receive(pixels(number) if number % 3 else "nothing")
+            counts = settled(worker, "front")
+        assert counts == Counts(received=9, published=3, refused=3, skipped=3)
+        steps = worker.recent["front"].summary(time.monotonic()).steps
+    assert set(steps) == {"transport in", "wait", "prepare", "engines", "fusion", "publish"}
+    assert lines == ["camera front: frame refused: message is 'nothing'"]
+
+
+def test_a_model_that_fails_holds_nothing_up(tmp_path: Path, world: World) -> None:
+    lines: list[str] = []
+    main = tiny_model(tmp_path / "main", MAIN_CLASSES, SIZE, seed=1)
+    sub = tiny_model(tmp_path / "sub", SUB_CLASSES, SIZE, trap="fails on white", seed=2)
+    with Pipeline(main, sub) as pipeline:
+        worker = Worker(pipeline, rules_for(main, sub, world.task), 0.5, {"front": Listener()}, lines.append)
+        for number in range(6):
+            worker.intake("front").receive(np.full((*SIZE, 3), 255, np.uint8) if number % 2 else pixels(number))
+            counts = settled(worker, "front")
+        worker.stop()
+    assert counts == Counts(received=6, published=3, failed=3)
+    assert "sub/model.onnx" in lines[0]
+
+
+def test_stopping_finishes_what_is_being_worked_on(world: World) -> None:
+    with working(world, "front") as (worker, _, _):
+        listener(worker, "front").publishing = lambda: time.sleep(0.05)
+        for number in range(20):
+            worker.intake("front").receive(pixels(number))
+            time.sleep(0.003)
+        worker.stop()
+        counts = worker.frames.counts("front")
+        assert counts.waiting == 0
+        assert counts.published == len(listener(worker, "front").results) >= 1
 
 
 def test_a_period_has_one_line_and_the_next_one_tells_of_the_others() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 from rclpy.event_handler import PublisherEventCallbacks, SubscriptionEventCallbacks
@@ -16,9 +15,10 @@ from sensor_msgs.msg import CompressedImage, Image
 
 from classaug_ros.errors import ConfigError
 from classaug_ros.images import Frame, decode_compressed, decode_image, fill_image
+from classaug_ros.node.cameras import Turns
 from classaug_ros.node.parameters import CameraSettings
 from classaug_ros.node.qos import IncompatibleQos
-from classaug_ros.node.worker import Wanted
+from classaug_ros.node.worker import Intake, Wanted
 from classaug_ros.pipeline import Augmented
 
 OUTPUT_DEPTH = 5
@@ -26,7 +26,7 @@ OUTPUT_DEPTH = 5
 
 
 class CameraTopics:
-    """One camera in ROS: publishers from the start, a subscription while the node is active."""
+    """One camera in ROS: publishers from the start, a subscription while the node is active and somebody listens."""
 
     def __init__(self, node: LifecycleNode, camera: CameraSettings, reliability: str, depth: int) -> None:
         """Make the publishers ``~/<camera>/label``, ``overlay`` and ``label_color``.
@@ -45,6 +45,8 @@ class CameraTopics:
         topic = f"{camera.image_topic}/compressed" if self._compressed else camera.image_topic
         self._topic = _checked_topic(node, topic, f"{camera.name}.image_topic")
         self._image_qos = QoSProfile(depth=depth, reliability=QoSReliabilityPolicy[reliability.upper()])
+        self._turns = camera.turns
+        self._intake: Intake | None = None
         self._subscription: Any = None
         self._label = self._output(f"~/{camera.name}/label")
         self._overlay = self._output(f"~/{camera.name}/overlay")
@@ -55,28 +57,52 @@ class CameraTopics:
         """Full name of the topic that is read."""
         return self._topic
 
-    def subscribe(self, receive: Callable[[Any], None], lose: Callable[[int], None]) -> None:
-        """Hand every message that comes from now on to ``receive``, and to ``lose`` how many got lost on the way."""
-        self._subscription = self._node.create_subscription(
-            CompressedImage if self._compressed else Image,
-            self._topic,
-            receive,
-            self._image_qos,
-            event_callbacks=SubscriptionEventCallbacks(
-                incompatible_qos=IncompatibleQos(self._node, self._topic, publishing=False),
-                message_lost=lambda event: lose(event.total_count_change),
-            ),
-        )
+    @property
+    def turns(self) -> Turns:
+        """Its share of the worker's time."""
+        return self._turns
 
-    def unsubscribe(self) -> None:
+    @property
+    def read(self) -> bool:
+        """Whether the camera's images are subscribed to now."""
+        return self._subscription is not None
+
+    def activate(self, intake: Intake) -> None:
+        """Hand every message that comes from now on to ``intake``, while somebody subscribes to an output."""
+        self._intake = intake
+        self._follow()
+
+    def deactivate(self) -> None:
         """Receive nothing any more."""
-        if self._subscription is not None:
+        self._intake = None
+        self._follow()
+
+    def _follow(self, _: Any = None) -> None:
+        """Read the camera while somebody wants its results: images nobody needs cost nothing, not even transport."""
+        intake = self._intake
+        if intake is not None and self.wanted():
+            if self._subscription is None:
+                intake.begin()
+                self._subscription = self._subscribe(intake)
+        elif self._subscription is not None:
             self._node.destroy_subscription(self._subscription)
             self._subscription = None
 
+    def _subscribe(self, intake: Intake) -> Any:
+        return self._node.create_subscription(
+            CompressedImage if self._compressed else Image,
+            self._topic,
+            intake.receive,
+            self._image_qos,
+            event_callbacks=SubscriptionEventCallbacks(
+                incompatible_qos=IncompatibleQos(self._node, self._topic, publishing=False),
+                message_lost=lambda event: intake.lose(event.total_count_change),
+            ),
+        )
+
     def destroy(self) -> None:
         """Take all topics back."""
-        self.unsubscribe()
+        self.deactivate()
         for publisher in (self._label, self._overlay, self._color):
             self._node.destroy_lifecycle_publisher(publisher)
 
@@ -111,7 +137,9 @@ class CameraTopics:
 
     def _output(self, topic: str) -> Any:
         name = self._node.resolve_topic_name(topic)
-        events = PublisherEventCallbacks(incompatible_qos=IncompatibleQos(self._node, name, publishing=True))
+        events = PublisherEventCallbacks(
+            incompatible_qos=IncompatibleQos(self._node, name, publishing=True), matched=self._follow
+        )
         # Reliable serves subscribers of both kinds.
         qos = QoSProfile(depth=OUTPUT_DEPTH, reliability=QoSReliabilityPolicy.RELIABLE)
         return self._node.create_lifecycle_publisher(Image, topic, qos, event_callbacks=events)

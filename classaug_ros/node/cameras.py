@@ -1,11 +1,10 @@
-"""The newest frame of each camera, handed to one worker in fair turns, with an account of every frame."""
+"""The newest frame of each camera, handed to the worker in turns, with an account of every frame."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections import deque
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -46,8 +45,24 @@ class Counts:
     waiting: int = 0
 
 
+@dataclass(frozen=True)
+class Turns:
+    """A camera's share of the worker.
+
+    Attributes:
+        priority: a camera of priority 2 has twice the turns of one of priority 1 while both have frames waiting.
+        max_rate: frames per second at most; 0 is no limit.
+    """
+
+    priority: int = 1
+    max_rate: float = 0.0
+
+
 class _Slot:
-    def __init__(self) -> None:
+    def __init__(self, turns: Turns) -> None:
+        self.turns = turns
+        self.turn = 0.0  # turns had, each divided by the priority
+        self.due = 0.0  # monotonic seconds before which max_rate allows no frame
         self.arrival: Arrival | None = None
         self.received = 0
         self.dropped = 0
@@ -56,11 +71,17 @@ class _Slot:
 
 
 class NewestFrames:
-    """One slot per camera. ``put`` never waits; ``take`` waits for a frame and serves the cameras in turn."""
+    """One slot per camera. ``put`` never waits; ``take`` waits for a frame and serves the cameras in turn.
 
-    def __init__(self, cameras: Iterable[str]) -> None:
-        self._slots = {camera: _Slot() for camera in cameras}
-        self._turns = deque(self._slots)
+    Turns are those of stride scheduling: of the cameras that have a frame, the one with the fewest turns had for its
+    priority is next. A camera without frames saves up no turns.
+
+    Source: Waldspurger and Weihl, Stride Scheduling, MIT/LCS/TM-528, 1995.
+    """
+
+    def __init__(self, cameras: Mapping[str, Turns]) -> None:
+        self._slots = {camera: _Slot(turns) for camera, turns in cameras.items()}
+        self._turn = 0.0  # of the camera served last
         self._changed = threading.Condition()
         self._open = True
 
@@ -73,26 +94,38 @@ class NewestFrames:
             if slot.arrival is not None or not self._open:
                 slot.dropped += 1
             if self._open:
+                if slot.arrival is None:
+                    slot.turn = max(slot.turn, self._turn)
                 slot.arrival = arrival
                 self._changed.notify()
 
     def take(self) -> Arrival | None:
-        """Wait for a frame and return it, of the camera whose turn is longest ago; None once closed.
+        """Wait for a frame whose camera's rate allows it, and return it; None once closed.
 
         The taker says with ``finish`` what became of it.
         """
         with self._changed:
             while self._open:
-                for camera in self._turns:
-                    slot = self._slots[camera]
-                    if slot.arrival is not None:
-                        arrival, slot.arrival = slot.arrival, None
-                        slot.working += 1
-                        self._turns.remove(camera)
-                        self._turns.append(camera)
-                        return arrival
-                self._changed.wait()
+                now = time.monotonic()
+                waiting = [(slot, slot.arrival) for slot in self._slots.values() if slot.arrival is not None]
+                ready = [(slot, arrival) for slot, arrival in waiting if slot.due <= now]
+                if ready:
+                    slot, arrival = min(ready, key=lambda each: each[0].turn)
+                    slot.arrival = None
+                    slot.working += 1
+                    self._count_turn(slot, now)
+                    return arrival
+                self._changed.wait(min(slot.due for slot, _ in waiting) - now if waiting else None)
             return None
+
+    def _count_turn(self, slot: _Slot, now: float) -> None:
+        self._turn = slot.turn
+        slot.turn += 1 / slot.turns.priority
+        if slot.turns.max_rate:
+            # Counted from when it was due, not from when it came, so that the rate holds on average; but a camera that
+            # was silent may not make up for it.
+            period = 1 / slot.turns.max_rate
+            slot.due = slot.due + period if slot.due + period > now else now + period
 
     def finish(self, camera: str, outcome: Outcome) -> None:
         """Account for a frame that was taken."""

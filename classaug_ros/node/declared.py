@@ -9,7 +9,8 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from classaug_ros.errors import ConfigError
-from classaug_ros.node.parameters import Row, Settings, camera_names, check, is_standard, rows
+from classaug_ros.node.parameters import Settings, camera_names, check, is_standard
+from classaug_ros.node.table import Row, camera_of, rows
 
 
 class NodeParameters:
@@ -98,7 +99,7 @@ class NodeParameters:
             return
         table = self._rows()
         for name in self._values():
-            if name not in table and name.endswith((".image_topic", ".image_transport")):
+            if name not in table and camera_of(name):
                 self._node.undeclare_parameter(name)
         for name, row in table.items():
             if not self._node.has_parameter(name):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import threading
 from collections import deque
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from enum import IntEnum
 
 import numpy as np
@@ -46,6 +46,7 @@ class Finished:
         since_stamp: seconds since the stamp in its header; nan without a stamp or output.
         since_arrival: seconds since it came; nan without output.
         cause: why it was refused or failed.
+        steps: seconds of each step of a published one.
     """
 
     time: float
@@ -53,6 +54,7 @@ class Finished:
     since_stamp: float = math.nan
     since_arrival: float = math.nan
     cause: str = ""
+    steps: Mapping[str, float] = field(default_factory=dict)
 
 
 class Recent:
@@ -67,6 +69,11 @@ class Recent:
         self._finished: deque[Finished] = deque()
         self._losses: deque[tuple[float, int]] = deque()
         self._lost = 0
+
+    def began(self, now: float) -> None:
+        """Note that the camera is read from now on: its silence counts from here."""
+        with self._lock:
+            self._last = now
 
     def arrived(self, now: float) -> None:
         """Note a frame that came, at monotonic seconds."""
@@ -112,6 +119,10 @@ class Recent:
             silent=silent,
             since_stamp=percentiles(frame.since_stamp for frame in published),
             since_arrival=percentiles(frame.since_arrival for frame in published),
+            steps={
+                step: percentiles(frame.steps[step] for frame in published)
+                for step in (published[-1].steps if published else ())
+            },
         )
 
     def _forget(self, now: float) -> None:
@@ -128,7 +139,8 @@ class Summary:
     """The last ``WINDOW`` seconds of one camera: Hz, frames, the newest trouble's cause, latencies in seconds.
 
     ``lost`` frames never reached the node, in the window and since the start (``lost_in_all``).
-    ``silent`` is the time in seconds since the last frame, or since the start; latencies follow ``PERCENTILES``.
+    ``silent`` is the time in seconds since the last frame, or since the camera was begun to be read; latencies and
+    ``steps``, seconds by step, follow ``PERCENTILES``.
     """
 
     rate_in: float
@@ -143,6 +155,7 @@ class Summary:
     silent: float
     since_stamp: tuple[float, ...]
     since_arrival: tuple[float, ...]
+    steps: Mapping[str, tuple[float, ...]]
 
 
 def percentiles(samples: Iterable[float]) -> tuple[float, ...]:
@@ -154,15 +167,18 @@ def percentiles(samples: Iterable[float]) -> tuple[float, ...]:
     return tuple(float(value) for value in np.percentile(values, PERCENTILES))
 
 
-def camera_status(counts: Counts, recent: Summary, stale_after: float) -> Status:
+def camera_status(counts: Counts, recent: Summary, stale_after: float, *, read: bool) -> Status:
     """Judge one camera of an active node.
 
     Args:
         counts: its frames since the start.
         recent: its last seconds.
         stale_after: seconds without a frame that are too long.
+        read: whether somebody wants its results, so that the node subscribes to it.
     """
-    level, message = _judge(counts, recent, stale_after)
+    level, message = _judge(counts, recent, stale_after if read else math.inf)
+    if level is Level.OK and not read:
+        message = "not read: nobody subscribes to this camera's label, overlay or label_color"
     values = {
         "frames in": str(counts.received),
         "frames out": str(counts.published),
@@ -178,6 +194,8 @@ def camera_status(counts: Counts, recent: Summary, stale_after: float) -> Status
     for origin, latencies in (("stamp", recent.since_stamp), ("arrival", recent.since_arrival)):
         for percent, seconds in zip(PERCENTILES, latencies, strict=True):
             values[f"latency from {origin} p{percent} (ms)"] = f"{seconds * 1e3:.1f}"
+    for step, times in recent.steps.items():
+        values[f"{step} p50 / p95 / p99 (ms)"] = " / ".join(f"{1e3 * seconds:.1f}" for seconds in times)
     return Status(level, message, values)
 
 
@@ -202,11 +220,6 @@ def _judge(counts: Counts, recent: Summary, stale_after: float) -> tuple[Level, 
             recent.lost,
             Level.WARN,
             f"{recent.lost} images lost on the way here {within}; {remedy}",
-        ),
-        (
-            recent.skipped and not recent.published,
-            Level.OK,
-            f"{rates}; nobody subscribes to this camera's label, overlay or label_color",
         ),
     )
     return next(((level, message) for holds, level, message in judgements if holds), (Level.OK, rates))

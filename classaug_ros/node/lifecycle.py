@@ -6,7 +6,7 @@ import time
 import traceback
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from functools import partial, wraps
+from functools import wraps
 
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
@@ -51,8 +51,8 @@ def _reported(transition: _Transition) -> _Transition:
 class ClassaugNode(LifecycleNode):
     """Subscribes to cameras and publishes augmented labels, overlays and diagnostics.
 
-    Configuring checks the parameters, loads models and rules and makes the publishers; activating subscribes and
-    starts the worker. The executor's thread only receives; the worker's thread runs the models.
+    Configuring checks the parameters, loads models and rules and makes the publishers; activating starts the worker.
+    The executor's thread only receives; the worker's threads run the models.
     """
 
     def __init__(self) -> None:
@@ -114,15 +114,15 @@ class ClassaugNode(LifecycleNode):
 
     @_reported
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Start the worker and subscribe to the cameras."""
+        """Start the worker and read the cameras whose results somebody wants."""
         super().on_activate(state)
         rules, alpha = self._loaded.rules, self.get_parameter("overlay_alpha").value
         self._worker = Worker(self._loaded.pipeline, rules, alpha, self._cameras, self.get_logger().warning)
         self._undo_activate.callback(self._worker.stop)
         self._label_info.publish(rules)
         for name, topics in self._cameras.items():
-            self._undo_activate.callback(topics.unsubscribe)
-            topics.subscribe(partial(self._worker.receive, name), partial(self._worker.lose, name))
+            self._undo_activate.callback(topics.deactivate)
+            topics.activate(self._worker.intake(name))
             self.get_logger().info(f"camera {name}: {topics.image_topic} -> ~/{name}/label, overlay, label_color")
         self._state = "active"
         self.get_logger().info("active")
@@ -191,18 +191,18 @@ class ClassaugNode(LifecycleNode):
     def _publish_diagnostics(self) -> None:
         statuses = {f"{self.get_name()}: node": self._node_status()}
         for name, topics in self._cameras.items():
-            status = self._camera_status(name)
+            status = self._camera_status(name, topics)
             status.values["image topic"] = topics.image_topic
             statuses[f"{self.get_name()}: camera {name}"] = status
         stamp = self.get_clock().now().to_msg()
         self._diagnostics.publish(_diagnostic_array(stamp, statuses, self.get_fully_qualified_name()))
 
-    def _camera_status(self, name: str) -> Status:
+    def _camera_status(self, name: str, topics: CameraTopics) -> Status:
         if self._worker is None:
             return Status(Level.OK, self._state, {})
         summary = self._worker.recent[name].summary(time.monotonic())
         counts = self._worker.frames.counts(name)
-        return camera_status(counts, summary, self._loaded.settings.stale_after)
+        return camera_status(counts, summary, self._loaded.settings.stale_after, read=topics.read)
 
     def _node_status(self) -> Status:
         if self._state == "unconfigured" and self._problem:

@@ -8,13 +8,15 @@ import time
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 from classaug_ros.errors import ClassaugError, ImageError
 from classaug_ros.images import Frame
-from classaug_ros.node.cameras import Arrival, NewestFrames, Outcome
+from classaug_ros.node.cameras import Arrival, NewestFrames, Outcome, Turns
 from classaug_ros.node.diagnostics import Finished, Recent
-from classaug_ros.pipeline import Augmented, Pipeline
+from classaug_ros.node.stages import Laps, Passage, Stages
+from classaug_ros.pipeline import Augmented, Inferred, Pipeline
 from classaug_ros.rules import Rules
 
 LOG_PERIOD = 5.0
@@ -36,6 +38,10 @@ class Wanted:
 class Camera(Protocol):
     """A camera's messages and outputs."""
 
+    @property
+    def turns(self) -> Turns:
+        """Its share of the worker's time."""
+
     def wanted(self) -> Wanted:
         """Return which outputs somebody subscribes to now."""
 
@@ -49,8 +55,34 @@ class Camera(Protocol):
         """Return the seconds since the stamp of a message; nan when it has none."""
 
 
+@dataclass(frozen=True)
+class Intake:
+    """Where the messages of one camera go."""
+
+    camera: str
+    frames: NewestFrames
+    recent: Recent
+
+    def begin(self) -> None:
+        """Note that messages may come from now on."""
+        self.recent.began(time.monotonic())
+
+    def receive(self, message: Any) -> None:
+        """Take a message in; never waits for the models."""
+        self.recent.arrived(time.monotonic())
+        self.frames.put(self.camera, message)
+
+    def lose(self, count: int) -> None:
+        """Note messages that never came."""
+        self.recent.lost(time.monotonic(), count)
+
+
 class Worker:
-    """One thread: takes the newest frames in turn, augments them, publishes.
+    """Takes the newest frames in turn, augments them, publishes.
+
+    Two threads, so that while a frame is with the models the one before is fused and published and the one after is
+    decoded. Each of the three steps has one frame at a time, and no frame overtakes another. The next frame is taken
+    only when a core is free for it: one taken earlier would be an older one.
 
     ``rules`` and ``alpha`` may be replaced at any time: each frame is worked on with one value of them.
     """
@@ -74,37 +106,40 @@ class Worker:
         """
         self.rules = rules
         self.alpha = alpha
-        self.frames = NewestFrames(cameras)
+        self.frames = NewestFrames({name: camera.turns for name, camera in cameras.items()})
         self.recent = {camera: Recent(time.monotonic()) for camera in cameras}
         self._pipeline = pipeline
         self._cameras = cameras
         self._log = {camera: ThrottledLog(camera, log) for camera in cameras}
-        self._thread = threading.Thread(target=self._run, name="classaug worker")
-        self._thread.start()
+        self._stages = Stages()
+        self._threads = [threading.Thread(target=self._run, name=f"classaug worker {number}") for number in (1, 2)]
+        for thread in self._threads:
+            thread.start()
 
-    def receive(self, camera: str, message: Any) -> None:
-        """Take a message in; never waits for the models."""
-        self.recent[camera].arrived(time.monotonic())
-        self.frames.put(camera, message)
-
-    def lose(self, camera: str, count: int) -> None:
-        """Note messages that never came."""
-        self.recent[camera].lost(time.monotonic(), count)
+    def intake(self, camera: str) -> Intake:
+        """Return where messages of a camera go."""
+        return Intake(camera, self.frames, self.recent[camera])
 
     def stop(self) -> None:
-        """Finish the frame being worked on, drop the others, end the thread."""
+        """Finish the frames being worked on, drop the others, end the threads."""
         self.frames.close()
-        self._thread.join()
+        for thread in self._threads:
+            thread.join()
 
     def _run(self) -> None:
-        while (arrival := self.frames.take()) is not None:
-            finished = self._process(arrival)
-            self.recent[arrival.camera].finished(finished)
-            self.frames.finish(arrival.camera, finished.outcome)
+        while True:
+            with self._stages.passage() as passage:
+                passage.enter("prepare")
+                arrival = self.frames.take()
+                if arrival is None:
+                    return
+                finished = self._process(arrival, passage)
+                self.recent[arrival.camera].finished(finished)
+                self.frames.finish(arrival.camera, finished.outcome)
 
-    def _process(self, arrival: Arrival) -> Finished:
+    def _process(self, arrival: Arrival, passage: Passage) -> Finished:
         try:
-            return self._augment(arrival)
+            return self._augment(arrival, passage)
         except ImageError as error:
             outcome, cause = Outcome.REFUSED, str(error)
         except ClassaugError as error:
@@ -115,18 +150,36 @@ class Worker:
         self._log[arrival.camera].add(now, f"frame {outcome.value}: {cause}")
         return Finished(now, outcome, cause=cause)
 
-    def _augment(self, arrival: Arrival) -> Finished:
+    def _augment(self, arrival: Arrival, passage: Passage) -> Finished:
         camera = self._cameras[arrival.camera]
         wanted = camera.wanted()
         if not wanted:
             return Finished(time.monotonic(), Outcome.SKIPPED)
-        frame = camera.decode(arrival.message)
-        augmented = self._pipeline.augment(
-            frame, self.rules, color=wanted.color, overlay=wanted.overlay, alpha=self.alpha
+        laps = Laps(arrival.time)
+        laps.lap("wait")
+        prepared = self._pipeline.prepare(camera.decode(arrival.message))
+        laps.lap("prepare")
+        passage.enter("infer")
+        laps.lap("wait")
+        inferred = self._pipeline.infer(prepared, room=partial(passage.leave, "prepare"))
+        laps.lap("engines")
+        passage.enter("finish")
+        finishing = self._pipeline.spare.submit(self._finish, arrival, inferred, wanted, laps)
+        passage.leave("infer")
+        return finishing.result()
+
+    def _finish(self, arrival: Arrival, inferred: Inferred, wanted: Wanted, laps: Laps) -> Finished:
+        camera = self._cameras[arrival.camera]
+        laps.lap("wait")
+        augmented = self._pipeline.fuse(
+            inferred, self.rules, color=wanted.color, overlay=wanted.overlay, alpha=self.alpha
         )
+        laps.lap("fusion")
         camera.publish(arrival.message, augmented, wanted)
-        now = time.monotonic()
-        return Finished(now, Outcome.PUBLISHED, camera.age(arrival.message), now - arrival.time)
+        laps.lap("publish")
+        since_arrival, since_stamp = laps.time - arrival.time, camera.age(arrival.message)
+        steps = {"transport in": since_stamp - since_arrival, **laps.seconds}
+        return Finished(laps.time, Outcome.PUBLISHED, since_stamp, since_arrival, steps=steps)
 
 
 class ThrottledLog:

@@ -1,0 +1,64 @@
+"""One model's way from frame to label map, and how cores are divided between two."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from classaug_ros import fusion
+from classaug_ros.engines import load_engine
+from classaug_ros.images import Frame
+from classaug_ros.labels import LabelMap
+from classaug_ros.models import Model
+from classaug_ros.preprocess import Preprocessor
+
+
+class Branch:
+    """One model's way from frame to label map, in its three steps."""
+
+    def __init__(self, model: Model, threads: int) -> None:
+        """Load ``model`` for ``threads`` CPU threads; EngineError when it cannot be."""
+        self._card = model.card
+        self._preprocess = Preprocessor(model.card.input)
+        self._engine = load_engine(model, threads)
+
+    def prepare(self, frame: Frame) -> NDArray[np.float32]:
+        """Return the model's input, 1 x 3 x height x width float32; the call after the next one reuses the buffer."""
+        return self._preprocess(frame)
+
+    def infer(self, image: NDArray[np.float32]) -> NDArray[Any]:
+        """Return the model's output: scores classes x h x w float32, or labels h x w."""
+        output: NDArray[Any] = self._engine.run(image)[0]
+        return output
+
+    def label(self, output: NDArray[Any], size: tuple[int, int]) -> LabelMap:
+        """Return the label map, H x W, of an output."""
+        if self._card.output.kind == "labels":
+            return fusion.nearest(output, size)
+        return fusion.label_map(output, size, self._card.output.upsample, self._card.classes.dtype)
+
+    def seconds(self) -> float:
+        """Measure the time of one inference, on a grey image."""
+        image = self.prepare(Frame(np.full((64, 64, 3), 128, np.uint8), "rgb"))
+        self.infer(image)  # the first run allocates
+        start = time.perf_counter()
+        self.infer(image)
+        return time.perf_counter() - start
+
+    def close(self) -> None:
+        """Release the model."""
+        self._engine.close()
+
+
+def divide(threads: int, main: float, sub: float) -> tuple[int, int]:
+    """Divide threads between two models that run at once, so that the later of the two ends soonest.
+
+    Args:
+        threads: how many, at least 2.
+        main: seconds the main model takes on one thread; on k threads it is taken to need a k-th of that.
+        sub: the same of the sub model.
+    """
+    return min(((k, threads - k) for k in range(1, threads)), key=lambda shares: max(main / shares[0], sub / shares[1]))
