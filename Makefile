@@ -1,4 +1,4 @@
-# make demo | test | lint | clean, and make .venv for the set-up alone. Needs Python 3.10 to 3.13 and make, nothing else:
+# make demo | test | lint | clean; make .venv for the set-up alone, make export-tools to add what `classaug export` needs. Needs Python 3.10 to 3.13 and make, nothing else:
 #   PYTHON=python3.12 make test       another Python
 #   ROS_DISTRO=jazzy make test        the ROS 2 wheels to install where Python has no rclpy (kilted or jazzy)
 
@@ -8,7 +8,7 @@ ROS_DISTRO ?= kilted
 SHELL := /bin/sh
 .SHELLFLAGS := -ec
 .ONESHELL:
-.PHONY: .venv demo test lint clean
+.PHONY: .venv demo test lint clean export-tools
 
 PY := .venv/bin/python
 # The stamp names what .venv was made of, so that another Python or ROS makes it anew.
@@ -24,6 +24,14 @@ lint: .venv
 	@$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
+
+# Its tests are left out of `make test` where it was never run: PyTorch is large.
+export-tools: .venv
+	@if [ requirements/export.txt -nt .venv/export-tools ]; then
+		echo "Installing requirements/export.txt"
+		$(PY) -m pip install --quiet --disable-pip-version-check -r requirements/export.txt
+		touch .venv/export-tools
+	fi
 
 clean:
 	rm -rf .venv build install log demo-output *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
@@ -49,6 +57,7 @@ $(READY): requirements/*.txt setup.py setup.cfg
 	fi
 	echo "Installing requirements/runtime.txt, $$ros and requirements/dev.txt (a minute or two)"
 	$(PY) -m pip install --quiet --disable-pip-version-check -r requirements/runtime.txt -r $$ros -r requirements/dev.txt
+	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps -r requirements/no-deps.txt
 	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	touch $@
 	echo ".venv is ready"

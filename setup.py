@@ -35,7 +35,11 @@ setup(
     maintainer="The classaug_ros authors",
     maintainer_email="maintainers@classaug.example",
     packages=find_packages(include=[NAME, f"{NAME}.*"]),
-    package_data={NAME: ["py.typed"], f"{NAME}.demo": ["*.yaml", "models/*", "models/*/*"]},
+    package_data={
+        NAME: ["py.typed"],
+        f"{NAME}.report": ["style.css"],
+        f"{NAME}.demo": ["*.yaml", "models/*", "models/*/*"],
+    },
     data_files=share_files(),
     zip_safe=False,
     python_requires=">=3.10",
@@ -49,7 +53,11 @@ setup(
         "rosbags>=0.10.9",
         "tqdm>=4.66",
     ],
-    extras_require={"test": ["hypothesis", "onnx", "pytest", "pytest-timeout", "scikit-learn"]},
+    extras_require={
+        "export": ["onnx", "torch>=2.5", "transformers>=4.48"],
+        "quantize": ["onnx"],
+        "test": ["hypothesis", "onnx", "pytest", "pytest-timeout", "scikit-learn"],
+    },
     entry_points={
         "console_scripts": [
             "classaug = classaug_ros.cli:main",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import sqlite3
+import sys
 import tempfile
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
@@ -17,6 +18,7 @@ from typing import Any, Literal
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 from rosbags.interfaces import (
     Connection,
     ConnectionExtRosbag2,
@@ -38,6 +40,7 @@ Storage = Literal["mcap", "sqlite3"]
 
 IMAGE = "sensor_msgs/msg/Image"
 COMPRESSED_IMAGE = "sensor_msgs/msg/CompressedImage"
+STRING = "std_msgs/msg/String"
 JPEG_QUALITY = 95
 MIN_RATE, MAX_RATE = 0.001, 1e6  # Hz: stamps stay within a message's range, and apart
 FOLDER_RATE = 10.0  # Hz, of a folder of images, which has no rate of its own
@@ -114,8 +117,11 @@ def make_bag(
         bag.add_topic(topic, COMPRESSED_IMAGE if compressed else IMAGE)
         for count, (frame, path) in enumerate(source, start=1):
             stamp = start_ns + round((count - 1) * 10**9 / hertz)
-            header = _header(stamp, frame_id)
-            bag.write(topic, stamp, _compressed_cdr(header, frame, path) if compressed else _image_cdr(header, frame))
+            if compressed:
+                data = _compressed_cdr(_header(stamp, frame_id), frame, path)
+            else:
+                data = image_message(stamp, frame_id, frame.pixels, f"{frame.order}8")
+            bag.write(topic, stamp, data)
     return count
 
 
@@ -269,8 +275,21 @@ class BagReader:
         Raises:
             ConfigError: the bag has no such topic; or, while iterating, it ends before its last message.
         """
+        return self._messages(self._connections(topics))
+
+    def messages_at(self, topic: str, timestamp: int) -> Iterator[BagMessage]:
+        """Return the messages of a topic that were recorded at ``timestamp``, found without reading the others.
+
+        Raises:
+            ConfigError: the bag has no such topic, or cannot be read there.
+        """
+        with _reading(self._bag):
+            for _, recorded, data in self._reader.messages(self._connections([topic]), timestamp, timestamp + 1):
+                yield BagMessage(topic, recorded, data)
+
+    def _connections(self, topics: Collection[str]) -> list[Connection]:
         names = {topic.name for topic in self.select(topics)}
-        return self._messages([connection for connection in self._reader.connections if connection.topic in names])
+        return [connection for connection in self._reader.connections if connection.topic in names]
 
     def _messages(self, connections: Collection[Connection]) -> Iterator[BagMessage]:
         if not connections:
@@ -295,6 +314,34 @@ def decode_message(data: bytes, kind: str) -> Any:
         raise ConfigError(f"message type {kind!r} is not one of ROS's common interfaces")
     with _reading(f"a {kind} message of {len(data)} bytes"):
         return _typestore().deserialize_cdr(data, kind)
+
+
+def image_message(stamp: int, frame_id: str, pixels: NDArray[np.unsignedinteger[Any]], encoding: str) -> memoryview:
+    """Return a sensor_msgs/Image as CDR bytes.
+
+    Args:
+        stamp: ns since the epoch.
+        frame_id: coordinate frame.
+        pixels: (H, W) uint8 for mono8, (H, W) uint16 for 16UC1, (H, W, 3) uint8 for rgb8 and bgr8.
+        encoding: one of these four.
+    """
+    height, width = pixels.shape[:2]
+    row = pixels.size // height * pixels.itemsize
+    message = _typestore().types[IMAGE](
+        header=_header(stamp, frame_id),
+        height=height,
+        width=width,
+        encoding=encoding,
+        is_bigendian=int(sys.byteorder == "big"),
+        step=row,
+        data=np.ascontiguousarray(pixels).reshape(-1).view(np.uint8),
+    )
+    return _typestore().serialize_cdr(message, IMAGE)
+
+
+def text_message(text: str) -> memoryview:
+    """Return a std_msgs/String as CDR bytes."""
+    return _typestore().serialize_cdr(_typestore().types[STRING](data=text), STRING)
 
 
 @cache
@@ -338,20 +385,6 @@ def _header(stamp_ns: int, frame_id: str) -> Any:
     seconds, nanoseconds = divmod(stamp_ns, 10**9)
     time = types["builtin_interfaces/msg/Time"](sec=seconds, nanosec=nanoseconds)
     return types["std_msgs/msg/Header"](stamp=time, frame_id=frame_id)
-
-
-def _image_cdr(header: Any, frame: Frame) -> memoryview:
-    height, width = frame.size
-    message = _typestore().types[IMAGE](
-        header=header,
-        height=height,
-        width=width,
-        encoding=f"{frame.order}8",
-        is_bigendian=0,
-        step=3 * width,
-        data=np.ascontiguousarray(frame.pixels).reshape(-1),
-    )
-    return _typestore().serialize_cdr(message, IMAGE)
 
 
 def _compressed_cdr(header: Any, frame: Frame, path: Path | None) -> memoryview:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -37,21 +37,21 @@ class Sample:
 
 
 @dataclass(frozen=True, eq=False)
-class Dataset:
-    """Images with ground truth, whose values are mapped to classes.
+class Annotations:
+    """What the values in annotation images mean.
 
     Attributes:
         name: the data set's name.
         classes: the classes its ground truth is given in.
-        values: for each value of the annotation files (0..65535) its class id, or ``IGNORED``; other values are
-            mistakes.
-        samples: every image, by name.
+        values: for each value of the annotations (0..65535, or a colour 0xRRGGBB) its class id, or ``IGNORED``; other
+            values are mistakes.
+        colors: whether the annotations are pictures, H x W x 3, whose colours are the values.
     """
 
     name: str
     classes: LabelSpace
     values: Mapping[int, int]
-    samples: tuple[Sample, ...]
+    colors: bool = field(default=False, kw_only=True)
 
     @property
     def present(self) -> tuple[int, ...]:
@@ -61,10 +61,79 @@ class Dataset:
     @property
     def fingerprint(self) -> str:
         """SHA-256 of the name, the classes and the meaning of the values."""
-        return fingerprint([self.name, self.classes.names, sorted(self.values.items())])
+        values: list[object] = [self.name, self.classes.names, sorted(self.values.items())]
+        return fingerprint([*values, "colors"] if self.colors else values)
+
+    def read_label(self, path: Path) -> LabelMap:
+        """Read an annotation file: H x W class ids, ``classes.unlabelled`` where not annotated.
+
+        Raises:
+            ConfigError: it cannot be read, or has a value that is not among ``values``.
+        """
+        try:
+            data = np.frombuffer(path.read_bytes(), np.uint8)
+        except OSError as error:
+            raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+        flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION if self.colors else cv2.IMREAD_UNCHANGED
+        annotation = cv2.imdecode(data, flags) if data.size else None
+        if annotation is None:
+            raise ConfigError(f"{path}: cannot be read as an image: it is broken, cut off or something else")
+        return self.translate(annotation, str(path))
+
+    def translate(self, annotation: NDArray[Any], where: str) -> LabelMap:
+        """Return the H x W class ids (uint8 or uint16) of an annotation, ``classes.unlabelled`` where not annotated.
+
+        Args:
+            annotation: H x W uint8 or uint16; H x W x 3 uint8 in BGR order where the values are colours.
+            where: the file or message it comes from, for errors.
+
+        Raises:
+            ConfigError: it is of another form, or has a value that is not among ``values``.
+        """
+        if not self.colors and (annotation.ndim != 2 or annotation.dtype not in (np.uint8, np.uint16)):
+            raise ConfigError(
+                f"{where}: expected one channel of 8 or 16 bits, found shape {annotation.shape} "
+                f"{annotation.dtype}; convert colours to class values first"
+            )
+        translated = self._by_color(annotation) if self.colors else self._by_value(annotation)
+        if translated.min() == UNKNOWN:
+            first = annotation[translated == UNKNOWN][0]
+            value = "#{2:02x}{1:02x}{0:02x}".format(*first) if self.colors else str(int(first))
+            raise ConfigError(
+                f"{where}: value {value} is in neither `map` nor `ignore` of data set {self.name!r}; add it to one"
+            )
+        translated[translated == IGNORED] = self.classes.unlabelled
+        truth: LabelMap = translated.astype(self.classes.dtype)
+        return truth
+
+    def _by_value(self, annotation: NDArray[Any]) -> NDArray[np.int32]:
+        table = np.full(int(np.iinfo(annotation.dtype).max) + 1, UNKNOWN, np.int32)
+        for value, number in self.values.items():
+            if value < table.size:
+                table[value] = number
+        translated: NDArray[np.int32] = table[annotation]
+        return translated
+
+    def _by_color(self, annotation: NDArray[np.uint8]) -> NDArray[np.int32]:
+        known = np.array(sorted(self.values), np.int32)
+        numbers = np.array([self.values[value] for value in sorted(self.values)], np.int32)
+        found = annotation.astype(np.int32) @ np.array([1, 1 << 8, 1 << 16], np.int32)  # BGR to 0xRRGGBB
+        nearest = np.minimum(np.searchsorted(known, found), known.size - 1)
+        return np.where(known[nearest] == found, numbers[nearest], np.int32(UNKNOWN))
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset(Annotations):
+    """Images with ground truth, whose values are mapped to classes.
+
+    Attributes:
+        samples: every image, by name.
+    """
+
+    samples: tuple[Sample, ...]
 
     @property
-    def truth(self) -> Dataset:
+    def truth(self) -> Annotations:
         """The data set itself says what its ground truth means."""
         return self
 
@@ -74,7 +143,7 @@ class Dataset:
     def __iter__(self) -> Iterator[Example]:
         """Read every image with its ground truth, in order; raises as ``read`` does."""
         for sample in self.samples:
-            yield Example(sample.image.stem, *self.read(sample))
+            yield Example(sample.name.removeprefix(f"{self.name}/"), *self.read(sample))
 
     def read(self, sample: Sample) -> tuple[Frame, LabelMap]:
         """Read an image and its ground truth.
@@ -84,37 +153,10 @@ class Dataset:
             may differ in size: the ground truth's counts.
 
         Raises:
-            ConfigError: the annotation cannot be read, or has a value the data set file does not mention.
+            ConfigError: the annotation cannot be read, or has a value the data set does not mention.
             ImageError: the image cannot be read.
         """
-        try:
-            data = np.frombuffer(sample.label.read_bytes(), np.uint8)
-        except OSError as error:
-            raise ConfigError(f"{sample.label}: cannot be read: {error.strerror}") from error
-        annotation = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if data.size else None
-        if annotation is None:
-            raise ConfigError(f"{sample.label}: cannot be read as an image: it is broken, cut off or something else")
-        if annotation.ndim != 2 or annotation.dtype not in (np.uint8, np.uint16):
-            raise ConfigError(
-                f"{sample.label}: expected one channel of 8 or 16 bits, found shape {annotation.shape} "
-                f"{annotation.dtype}; convert colours to class values first"
-            )
-        return read_image(sample.image), self._translate(annotation, sample.label)
-
-    def _translate(self, annotation: NDArray[Any], path: Path) -> LabelMap:
-        table = np.full(int(np.iinfo(annotation.dtype).max) + 1, UNKNOWN, np.int32)
-        for value, number in self.values.items():
-            if value < table.size:
-                table[value] = number
-        translated = table[annotation]
-        if translated.min() == UNKNOWN:
-            value = int(annotation[translated == UNKNOWN][0])
-            raise ConfigError(
-                f"{path}: value {value} is in neither `map` nor `ignore` of data set {self.name!r}; add it to one"
-            )
-        translated[translated == IGNORED] = self.classes.unlabelled
-        truth: LabelMap = translated.astype(self.classes.dtype)
-        return truth
+        return read_image(sample.image), self.read_label(sample.label)
 
 
 def load_dataset(path: Path) -> Dataset:
@@ -127,12 +169,33 @@ def load_dataset(path: Path) -> Dataset:
         ConfigError: the file is malformed, a class is unknown, a value is both mapped and ignored, there is no
             image, or an image has no annotation.
     """
+    section, annotations = _annotations(path)
+    images, labels = (path.parent / section.get(key, str) for key in ("images", "labels"))
+    samples = _samples(annotations.name, images, labels)
+    return Dataset(annotations.name, annotations.classes, annotations.values, samples)
+
+
+def load_annotations(path: Path) -> tuple[Annotations, tuple[Path, ...]]:
+    """Read what a data set file says of its annotations alone, for images that are in a recording.
+
+    ``images`` and ``labels`` may be left out. Files of annotations come in the order of their images' names; where
+    there are no ``images``, in the order of their own; where there are no ``labels`` either there are none.
+
+    Raises:
+        ConfigError: as ``load_dataset``.
+    """
+    section, annotations = _annotations(path)
+    if section.get("images", str, ""):
+        dataset = load_dataset(path)
+        return dataset, tuple(sample.label for sample in dataset.samples)
+    labels = section.get("labels", str, "")
+    return annotations, tuple(image_files(path.parent / labels)) if labels else ()
+
+
+def _annotations(path: Path) -> tuple[Section, Annotations]:
     section = Section(read_mapping(path), str(path), {"name", "images", "labels", "classes", "map", "ignore"})
     classes = LabelSpace.from_csv(path.parent / section.get("classes", str))
-    name = section.get("name", str)
-    values = _values(section, classes, str(path))
-    samples = _samples(name, path.parent / section.get("images", str), path.parent / section.get("labels", str))
-    return Dataset(name, classes, values, samples)
+    return section, Annotations(section.get("name", str), classes, _values(section, classes, str(path)))
 
 
 def _values(section: Section, classes: LabelSpace, where: str) -> dict[int, int]:

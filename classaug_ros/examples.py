@@ -21,6 +21,9 @@ class Example:
             None without ground truth. It may differ from the image in size: scores are taken at its size.
         camera: topic of the camera in a recording; empty in a data set.
         stamp: header stamp in ns since the epoch; 0 in a data set.
+        frame_id: coordinate frame in the header; empty in a data set.
+        recorded: when the recording got it, in ns since the epoch; 0 in a data set.
+        apart: ns from the stamp of the image to that of its ground truth, for one that was found by its stamp.
     """
 
     name: str
@@ -28,6 +31,9 @@ class Example:
     truth: LabelMap | None
     camera: str = ""
     stamp: int = 0
+    frame_id: str = ""
+    recorded: int = 0
+    apart: int = 0
 
 
 class Truth(Protocol):

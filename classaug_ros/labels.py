@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,6 +78,14 @@ class LabelSpace:
         palette = np.zeros((self.unlabelled + 1, 3), np.uint8)
         palette[: len(self)] = self.colors
         return palette
+
+    def to_csv(self) -> str:
+        """Return the text of a ``classes.csv``, which ``from_csv`` reads."""
+        text = io.StringIO()
+        rows = csv.writer(text, lineterminator="\n")
+        rows.writerow(COLUMNS)
+        rows.writerows((number, name, *self.colors[number]) for number, name in enumerate(self.names))
+        return text.getvalue()
 
     @classmethod
     def from_csv(cls, path: Path) -> LabelSpace:

@@ -105,38 +105,6 @@ def derive_rules(counts: Counts, task: Task, min_support: int = 1) -> Rules:
     return derive(counts.triples, task, provenance)
 
 
-def summarise(counts: Counts, rules: Rules) -> str:
-    """Return what was learned as text: pairs seen, their support, and what each main class turns into."""
-    support = counts.triples.sum(axis=2)
-    seen = int((support > 0).sum())
-    ruled = int((support >= rules.provenance.min_support).sum())
-    added = rules.table >= len(rules.main_classes)
-    used = np.unique(rules.table[added]) - len(rules.main_classes)
-    names = rules.output.names[len(rules.main_classes) :]
-    never = [name for number, name in enumerate(names) if number not in used]
-    lines = [
-        f"{len(counts.images)} images, {support.sum():,} labelled pixels",
-        (
-            f"{seen} of {support.size} pairs of predictions seen, {ruled} often enough for a rule "
-            f"(min_support {rules.provenance.min_support}); {int(added.sum())} give an added class"
-        ),
-        f"added classes reached: {len(used)} of {len(names)}" + (f"; never: {', '.join(never)}" if never else ""),
-        "what main classes turn into (share of the pixels predicted as the class):",
-    ]
-    for number in np.argsort(-support.sum(axis=1), kind="stable"):
-        total = int(support[number].sum())
-        if total:
-            name, shares = rules.main_classes[number], _turns_into(rules, number, support[number])
-            lines.append(f"  {name:<16} {total:>12,} px  {shares}")
-    return "\n".join(lines)
-
-
-def _turns_into(rules: Rules, number: int, support: NDArray[np.int64]) -> str:
-    shares = np.bincount(rules.table[number], weights=support, minlength=len(rules.output)) / support.sum()
-    order = [k for k in np.argsort(-shares, kind="stable") if shares[k] >= 0.0005]
-    return ", ".join(f"{rules.output.names[k]} {shares[k]:.1%}" for k in order)
-
-
 def _translation(dataset: Dataset, task: Task) -> NDArray[np.uint16]:
     """Return the sub class id of each value of the data set's truth; past the classes where unlabelled."""
     table = np.full(dataset.classes.unlabelled + 1, task.sub.unlabelled, np.uint16)

@@ -6,7 +6,7 @@ import importlib
 import re
 import threading
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,6 +64,7 @@ def play(
     topics: Sequence[str] = (),
     clock: bool = False,
     subscribers: int = 1,
+    publishing: Callable[[BagMessage], None] | None = None,
 ) -> Playback:
     """Publish a bag's messages as they were recorded, byte for byte, and return what was published.
 
@@ -78,6 +79,7 @@ def play(
         topics: play these only; none plays all.
         clock: publish the recording's time on /clock (in place of a recorded one), for nodes with ``use_sim_time``.
         subscribers: how many to wait for on each topic.
+        publishing: is told of each message just before it is published.
 
     Raises:
         ConfigError: an argument is wrong, the bag cannot be read, or a message type is not installed.
@@ -95,7 +97,7 @@ def play(
             ticker = _Clock(node) if clock else None
             _wait_for_subscribers(node, publishers, subscribers, interrupted)
             timeline = _timeline(reader, list(publishers), loop)
-            played = _publish(node, timeline, publishers, rate, ticker, interrupted)
+            played = _publish(node, timeline, publishers, rate, ticker, interrupted, publishing)
             for publisher in node.publishers:
                 publisher.wait_for_all_acked(Duration(seconds=DELIVERY_S))
     return played
@@ -180,6 +182,7 @@ def _publish(
     rate: float,
     clock: _Clock | None,
     interrupted: threading.Event,
+    publishing: Callable[[BagMessage], None] | None,
 ) -> Playback:
     played = Playback()
     start = 0
@@ -196,6 +199,8 @@ def _publish(
             if clock:
                 clock.publish(message.timestamp)
             played = played.add(-left / 1e9)
+            if publishing:
+                publishing(message)
             publishers[message.topic].publish(message.data)
     finally:
         summary = f"played {played.messages} messages; {played.late} of them late, by up to {played.worst_lag:.3f} s"

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ros import own_domain
 from tinymodels import World, write_world
 
-from classaug_ros.bench import Stopwatch, synthetic_frames
+from classaug_ros.bench.steps import Stopwatch, synthetic_frames
 from classaug_ros.cli import main
 
 
@@ -18,17 +19,59 @@ def world(tmp_path: Path) -> World:
     return write_world(tmp_path / "world", images=2)
 
 
-def test_every_step_is_measured_and_told(world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.fixture
+def command(world: World, tmp_path: Path) -> list[str]:
+    """``classaug bench`` of the world's models, with rules learned there."""
     models = ["--main", str(world.main), "--sub", str(world.sub)]
-    rules = tmp_path / "rules.yaml"
-    learned = ["learn", *models, "--dataset", str(world.dataset), "--task", str(world.task), "--output", str(rules)]
-    assert main(learned) == 0
+    rules = str(tmp_path / "rules.yaml")
+    assert main(["learn", *models, "--dataset", str(world.dataset), "--task", str(world.task), "--output", rules]) == 0
+    images = str(world.folder / "drive" / "images")
+    return ["bench", *models, "--rules", rules, "--size", "40x30", "--images", images]
+
+
+def test_the_running_node_is_measured_under_every_load(
+    command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     written = tmp_path / "bench.json"
-    measured = ["bench", *models, "--rules", str(rules), "--size", "40x30", "--rounds", "4", "--json", str(written)]
-    assert main([*measured, "--images", str(world.folder / "drive" / "images")]) == 0
+    load = ["--node", "--cameras", "1", "2", "--rate", "20", "--seconds", "2", "--json", str(written)]
+    with own_domain() as domain:
+        monkeypatch.setenv("ROS_DOMAIN_ID", str(domain))
+        assert main([*command, *load]) == 0
+    result = json.loads(written.read_text())
+    assert [(load["cameras"], load["sent"]) for load in result["loads"]] == [(1, 40), (2, 80)]
+    for load in result["loads"]:
+        counts = load["frames"]
+        assert counts["out"] == load["labels"] > 20
+        assert counts["in"] == counts["out"] + counts["dropped"] == load["sent"] - counts["lost on the way"]
+        assert load["steps_ms"].keys() == {
+            *("transport in", "wait", "prepare", "engines", "fusion", "publish", "transport out")
+        }
+        p50, p95, p99 = load["latency_ms"]
+        assert 0 < p50 <= p95 <= p99
+        assert sum(load["steps_ms"].values()) == pytest.approx(p50, rel=0.5, abs=20)  # medians of different frames
+        assert load["of_bare_rate"] == pytest.approx(load["labels_per_second"] / load["bare_per_second"])
+        assert 0 < load["cores"] < 16
+        assert all(10 < memory < 10_000 for _, memory in load["memory_mib"])
+    shown = capsys.readouterr().out
+    assert "| 2 | 20 | " in shown
+    assert "80 in" in shown or "lost" in shown
+
+
+def test_cards_that_the_node_would_not_read_are_refused(
+    command: list[str], world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*command, "--node", "--main-card", str(world.main / "model.yaml")]) == 2
+    assert "leave out --main-card" in capsys.readouterr().err
+
+
+def test_every_step_is_measured_and_told(
+    command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    written = tmp_path / "bench.json"
+    assert main([*command, "--rounds", "4", "--json", str(written)]) == 0
     result = json.loads(written.read_text())
     steps = {name: times["p50"] for name, times in result["steps"].items()}
-    assert len(steps) == 12
+    assert len(steps) == 13
     assert all(0 < times["p50"] <= times["p95"] <= times["p99"] for times in result["steps"].values())
     ratio = result["ratios"]["whole frame with overlay / engines alone"]
     assert ratio == pytest.approx(steps["frame: label and overlay"] / steps["engines alone, both at once"])

@@ -19,7 +19,7 @@ from classaug_ros.rules import Rules
 from classaug_ros.task import Task
 
 PROJECT = Path(__file__).resolve().parent.parent
-COMMANDS = ("learn", "evaluate", "bench", "make-bag", "play")
+COMMANDS = ("export", "card", "quantize", "learn", "inspect", "evaluate", "bench", "make-bag", "play")
 HEAVY = {"numpy", "cv2", "numba", "onnxruntime", "yaml", "rclpy", "rosbags", "tqdm", "torch", "sensor_msgs"}
 
 
@@ -71,7 +71,7 @@ def test_from_data_to_report_with_paths_relative_to_where_one_is(world: World) -
     )
     assert (result.returncode, result.stderr) == (0, "")
     assert result.stdout.startswith("| mIoU %")
-    assert result.stdout.endswith("report: out/report.md\n")
+    assert result.stdout.endswith("report: out/report.html\n")
     report = json.loads((world.folder / "out" / "report.json").read_text())
     assert list(report["methods"]) == ["main_only", "sub_only", "rules"]
     assert all(set(method["miou"]) == {"main", "added", "all"} for method in report["methods"].values())
@@ -143,7 +143,7 @@ def test_debug_shows_where_a_mistake_was_met(tmp_path: Path) -> None:
         (["learn", "--task", "t", "--output", "r", "--limit", "x"], "--limit: expected a whole number, found 'x'"),
         (
             ["evaluate", "--rules", "r"],
-            "the following arguments are required: --main, --sub, --dataset, --task, --report",
+            "the following arguments are required: --main, --sub, --task, --report",
         ),
     ],
 )

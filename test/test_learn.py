@@ -23,7 +23,7 @@ from classaug_ros.cli import main as classaug
 from classaug_ros.counts import Counts, merge
 from classaug_ros.dataset import Dataset, Sample, load_dataset
 from classaug_ros.errors import ConfigError, ImageError
-from classaug_ros.learn import count, derive_rules, summarise
+from classaug_ros.learn import count, derive_rules
 from classaug_ros.models import load_model
 from classaug_ros.pipeline import Pipeline
 from classaug_ros.rules import Rules
@@ -206,26 +206,6 @@ def test_no_labelled_pixel_is_a_mistake(world: World, tmp_path: Path) -> None:
     counts = run(world, tmp_path / "c.npz")
     with pytest.raises(ConfigError, match="no labelled pixel was counted"):
         derive_rules(counts, Task.load(world.task))
-
-
-def test_the_summary_tells_pairs_support_and_shares(tmp_path: Path) -> None:
-    world = write_world(tmp_path, images=1)
-    triples = np.zeros((3, 5, 5), np.int64)
-    triples[0, 0, 0] = 900
-    triples[1, 1, 1] = 60
-    triples[1, 3, 3] = 40
-    triples[2, 2, 2] = 5
-    counts = Counts(MAIN_CLASSES, SUB_CLASSES, "m", "s", triples, ["d/1", "d/2"], {"d": "f"})
-    text = summarise(counts, derive_rules(counts, Task.load(world.task), 10))
-    for line in (
-        "2 images, 1,005 labelled pixels",
-        "4 of 15 pairs of predictions seen, 3 often enough for a rule (min_support 10); 1 give an added class",
-        "added classes reached: 1 of 2; never: bicycle",
-        "rider                     100 px  person 60.0%, rider 40.0%",
-        "car                         5 px  car 100.0%",
-    ):
-        assert line in text
-    assert text.index("road  ") < text.index("rider  ") < text.index("car  ")
 
 
 def test_memory_does_not_grow_with_the_images(tmp_path: Path) -> None:

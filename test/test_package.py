@@ -56,19 +56,21 @@ PART_OF_RCLPY = {"builtin_interfaces"}
 CORE = ("errors", "files", "yamlfile", "labels", "task", "rules", "models", "images", "preprocess", "engines", "fusion")
 TOPS = ("node.lifecycle", "learn", "evaluate")
 NODE_HOMES = {f"node.{name}" for name in ("__main__", "lifecycle", "declared", "camera_topics", "label_info", "qos")}
-ROS_HOMES = NODE_HOMES | {"player", "demo.recorder", "demo.run"}
+ROS_HOMES = NODE_HOMES | {"bench.cameras", "listener", "player", "demo.recorder", "demo.run"}
 HOMES = {
     **dict.fromkeys(ROS, ROS_HOMES),
     "cv_bridge": {"images"},
     "numba": {"fusion.cpu"},
-    "onnxruntime": {"engines.onnxrt"},
+    "onnxruntime": {"engines.onnxrt", "quantize"},
     "rosbags": {"bags"},
-    "torch": {"demo.network", "demo.train"},
-    "tqdm": {"learn", "evaluate", "bench"},
+    "onnx": {"export", "graphs", "quantize"},
+    "torch": {"demo.network", "demo.train", "export"},
+    "tqdm": {"learn", "evaluate", "live", "quantize", "bench.steps", "bench.running"},
+    "transformers": {"export"},
     "vision_msgs": {"node.label_info"},
     "yaml": {"yamlfile"},
 }
-HEAVY = {"cv2", "numba", "onnxruntime", "rclpy", "rosbags", "torch"}
+HEAVY = {"cv2", "numba", "onnx", "onnxruntime", "rclpy", "rosbags", "torch", "transformers"}
 
 
 def modules() -> dict[str, Path]:
@@ -186,6 +188,14 @@ def test_requirements_are_pinned(path: Path) -> None:
     assert [line for line in lines if not pin.fullmatch(line)] == []
 
 
+@pytest.mark.parametrize("extra", ["export", "quantize"])
+def test_requirements_hold_what_extras_ask_for(extra: str) -> None:
+    pinned = [(PROJECT / "requirements" / f"{name}.txt").read_text() for name in ("dev", "export")]
+    asked = requirement_names(setup_arguments()["extras_require"][extra])
+    assert asked
+    assert asked <= requirement_names("\n".join(pinned).splitlines())
+
+
 def test_requirements_hold_what_setup_asks_for() -> None:
     pinned = requirement_names((PROJECT / "requirements" / "runtime.txt").read_text().lower().splitlines())
     assert {name.lower() for name in ROSDEP_KEYS} - {"numpy"} <= pinned
@@ -295,6 +305,9 @@ def test_colcon_builds_and_tests_the_package(tmp_path: Path) -> None:
     assert (installed / "lib" / PACKAGE / "classaug_node").is_file()
     version = run("sh", "-c", f". install/setup.sh && install/{PACKAGE}/lib/{PACKAGE}/classaug --version")
     assert version.split() == [PACKAGE, classaug_ros.__version__]
+    find = f"from {PACKAGE}.shipped import shipped; print(shipped('classes/camvid.csv'))"
+    found = run("sh", "-c", f'. install/setup.sh && "{sys.executable}" -c "{find}"')
+    assert found.strip() == str(share / "config/classes/camvid.csv")
 
     run(str(colcon), "test", "--pytest-args", "test/test_labels.py")
     assert re.search(r"Summary: [1-9]\d* tests, 0 errors, 0 failures", run(str(colcon), "test-result"))

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from classaug_ros import __version__
-from classaug_ros.cli import bag, bench, evaluate, learn
+from classaug_ros.cli import bag, bench, card, compare, evaluate, export, inspect, learn, quantize
 from classaug_ros.errors import ClassaugError
 
 EXIT_MISTAKE = 2
@@ -16,11 +16,11 @@ EXIT_INTERRUPTED = 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run ``classaug``; return its exit status: 0, 2 for a user's mistake, 130 when interrupted."""
+    """Run ``classaug``; return its exit status: the command's or 0, 2 for a mistake, 130 when interrupted."""
     options = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     try:
-        options.run(options)
+        return options.run(options) or 0
     except ClassaugError as error:
         if options.debug:
             raise
@@ -29,7 +29,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"classaug {options.command}: interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
-    return 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -37,6 +36,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"classaug_ros {__version__}")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for add in (learn.add, evaluate.add, bench.add, bag.add_make_bag, bag.add_play):
+    modules = (export, card, quantize, learn, inspect, evaluate, compare, bench)
+    for add in (*(module.add for module in modules), bag.add_make_bag, bag.add_play):
         add(commands)
     return parser

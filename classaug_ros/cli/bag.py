@@ -5,8 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from classaug_ros.cli.options import Commands, at_least
-from classaug_ros.errors import ConfigError
+from classaug_ros.cli.options import Commands, at_least, needs_ros
 
 
 def add_make_bag(commands: Commands) -> None:
@@ -54,10 +53,8 @@ def _make_bag(options: argparse.Namespace) -> None:
 
 
 def _play(options: argparse.Namespace) -> None:
-    try:
+    with needs_ros():
         from classaug_ros.player import play
-    except ModuleNotFoundError as error:
-        raise ConfigError(f"there is no Python module {error.name!r} here: source your ROS 2 installation") from error
     play(
         options.bag,
         rate=options.rate,

@@ -5,8 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from classaug_ros.cli.options import Commands, add_models, at_least, size
+from classaug_ros.cli.options import Commands, add_models, at_least, needs_ros, size
+from classaug_ros.errors import ConfigError
+
+if TYPE_CHECKING:
+    from classaug_ros.images import Frame
+    from classaug_ros.models import Model
 
 
 def add(commands: Commands) -> None:
@@ -20,18 +26,56 @@ def add(commands: Commands) -> None:
     parser.add_argument(
         "--rounds", type=at_least(1), default=50, help="measurements of each step (default %(default)s)"
     )
+    parser.add_argument("--node", action="store_true", help="measure the running node over ROS instead of single steps")
+    parser.add_argument(
+        "--cameras",
+        type=at_least(1),
+        nargs="+",
+        default=[1, 2, 4, 6],
+        metavar="N",
+        help="with --node: numbers of cameras (default 1 2 4 6)",
+    )
+    parser.add_argument(
+        "--rate",
+        type=float,
+        nargs="+",
+        default=[4.0, 30.0],
+        metavar="HZ",
+        help="with --node: Hz of each camera (default 4 30)",
+    )
+    parser.add_argument(
+        "--seconds", type=float, default=20.0, help="with --node: how long to send (default %(default)s)"
+    )
     parser.add_argument("--json", type=Path, help="file to write the figures to as well")
 
 
 def _run(options: argparse.Namespace) -> None:
-    from classaug_ros.bench import bench, frames_of, synthetic_frames, to_text
+    from classaug_ros.bench.steps import frames_of, synthetic_frames
     from classaug_ros.files import write_whole
     from classaug_ros.models import load_model
-    from classaug_ros.rules import Rules
 
     frames = frames_of(options.images, options.size) if options.images else synthetic_frames(options.size)
     main, sub = load_model(options.main, options.main_card), load_model(options.sub, options.sub_card)
-    result = bench(main, sub, Rules.load(options.rules), frames, options.rounds, options.threads)
+    result, text = (_node if options.node else _steps)(options, main, sub, frames)
     if options.json:
         write_whole(options.json, json.dumps(result, indent=1).encode())
-    print(to_text(result))
+    print(text)
+
+
+def _steps(options: argparse.Namespace, main: Model, sub: Model, frames: list[Frame]) -> tuple[dict[str, Any], str]:
+    from classaug_ros.bench.steps import bench, to_text
+    from classaug_ros.rules import Rules
+
+    result = bench(main, sub, Rules.load(options.rules), frames, options.rounds, options.threads)
+    return result, to_text(result)
+
+
+def _node(options: argparse.Namespace, main: Model, sub: Model, frames: list[Frame]) -> tuple[dict[str, Any], str]:
+    if options.main_card or options.sub_card:
+        raise ConfigError("--node: the node reads the model.yaml beside a model; leave out --main-card and --sub-card")
+    with needs_ros():
+        from classaug_ros.bench.cameras import Load
+        from classaug_ros.bench.running import bench_node, to_text
+    loads = [Load(cameras, rate) for cameras in options.cameras for rate in options.rate]
+    result = bench_node(main, sub, options.rules, frames, loads, options.seconds)
+    return result, to_text(result)

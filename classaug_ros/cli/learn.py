@@ -14,7 +14,13 @@ def add(commands: Commands) -> None:
     parser = commands.add_parser("learn", help="learn fusion rules from a sub data set")
     parser.set_defaults(run=_run)
     add_models(parser, required=False)
-    parser.add_argument("--dataset", type=Path, nargs="+", action="extend", default=[], help="data set file(s) (YAML)")
+    parser.add_argument(
+        "--dataset",
+        nargs="+",
+        action="extend",
+        default=[],
+        help="data set file(s) (YAML), or cityscapes:FOLDER, ade20k:FOLDER, camvid:FOLDER",
+    )
     parser.add_argument("--task", type=Path, required=True, help="task file (YAML): similar and added classes")
     parser.add_argument("--output", type=Path, required=True, help="rules file to write, a ROS parameter file")
     parser.add_argument("--counts", type=Path, help="counts file to write and resume from (default: beside the output)")
@@ -27,7 +33,8 @@ def add(commands: Commands) -> None:
 def _run(options: argparse.Namespace) -> None:
     from classaug_ros.counts import Counts, merge
     from classaug_ros.files import writable
-    from classaug_ros.learn import count, derive_rules, summarise
+    from classaug_ros.inspection import summarise
+    from classaug_ros.learn import count, derive_rules
     from classaug_ros.task import Task
 
     task = Task.load(options.task)
@@ -40,9 +47,9 @@ def _run(options: argparse.Namespace) -> None:
         if not (options.dataset and options.main and options.sub):
             raise ConfigError("give --main, --sub and --dataset, or --from-counts")
         path = options.counts or options.output.with_suffix(".counts.npz")
-        from classaug_ros.dataset import load_dataset
+        from classaug_ros.layouts import open_dataset
 
-        datasets = [load_dataset(dataset) for dataset in options.dataset]
+        datasets = [open_dataset(dataset) for dataset in options.dataset]
         with load_pipeline(options) as pipeline:
             counts = count(pipeline, datasets, task, path, options.limit)
     rules = derive_rules(counts, task, options.min_support)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
+
+from classaug_ros.errors import ConfigError
 
 if TYPE_CHECKING:
     from classaug_ros.pipeline import Pipeline
@@ -26,9 +29,23 @@ def add_serial(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--serial", action="store_true", help="run the models one after the other, not at once")
 
 
+@contextmanager
+def extra(name: str) -> Iterator[None]:
+    """Tell how to install the libraries of an optional part of the package, where one is missing."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"there is no Python module {error.name!r} here, which this command needs: pip install "
+            f"'classaug_ros[{name}]' (from a checkout: pip install '.[{name}]')"
+        ) from error
+
+
 def size(text: str) -> tuple[int, int]:
     """Return (H, W) of a text such as ``1280x720``."""
-    width, _, height = text.partition("x")
+    width, cross, height = text.partition("x")
+    if not cross:
+        raise argparse.ArgumentTypeError(f"expected WIDTHxHEIGHT, such as 1280x720, found {text!r}")
     return at_least(1)(height), at_least(1)(width)
 
 
@@ -55,3 +72,12 @@ def load_pipeline(options: argparse.Namespace) -> Pipeline:
     main = load_model(options.main, options.main_card)
     sub = load_model(options.sub, options.sub_card)
     return Pipeline(main, sub, threads=options.threads, concurrent=not options.serial)
+
+
+@contextmanager
+def needs_ros() -> Iterator[None]:
+    """Say in one line that ROS is missing, when an import within fails for it."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"there is no Python module {error.name!r} here: source your ROS 2 installation") from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import numpy as np
 from classaug_ros.demo import parts
 from classaug_ros.demo.scenes import Frame, render, render_scene
 from classaug_ros.demo.street import Street
+from classaug_ros.labels import LabelSpace
 
 _YAML = """\
 # Data set: images with ground truth, its bytes mapped to class names.
@@ -22,14 +22,6 @@ classes: classes.csv
 map: {{{mapping}}}
 ignore: [{ignore}]
 """
-
-
-def write_classes(path: Path, names: Iterable[str], colors: Iterable[tuple[int, int, int]]) -> None:
-    """Write a class list, `id,name,r,g,b`."""
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(("id", "name", "r", "g", "b"))
-        writer.writerows((i, name, *color) for i, (name, color) in enumerate(zip(names, colors, strict=True)))
 
 
 def write_dataset(folder: Path, seeds: Iterable[int], *, name: str) -> Path:
@@ -63,7 +55,8 @@ def _write(folder: Path, frames: Iterable[tuple[str, Frame]], name: str) -> Path
     for stem, frame in frames:
         _write_png(folder / "images" / f"{stem}.png", frame.image[..., ::-1])
         _write_png(folder / "labels" / f"{stem}.png", frame.sub)
-    write_classes(folder / "classes.csv", parts.SUB_CLASSES, parts.SUB_COLORS)
+    classes = LabelSpace(parts.SUB_CLASSES, parts.SUB_COLORS)
+    (folder / "classes.csv").write_text(classes.to_csv(), encoding="utf-8")
     mapping = ", ".join(f"{i}: {label}" for i, label in enumerate(parts.SUB_CLASSES))
     path = folder / "dataset.yaml"
     path.write_text(_YAML.format(name=name, mapping=mapping, ignore=parts.UNLABELLED), encoding="utf-8")

@@ -6,13 +6,11 @@
 from __future__ import annotations
 
 import argparse
-import os
 import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,20 +22,22 @@ from classaug_ros import fusion
 from classaug_ros.bags import BagReader, BagWriter, decode_message, make_bag
 from classaug_ros.dataset import Dataset, load_dataset
 from classaug_ros.demo.datasets import write_dataset, write_drive
-from classaug_ros.demo.sheet import Picture, contact_sheet, write_picture, write_video
+from classaug_ros.demo.sheet import contact_sheet, sheet_width, write_picture
 from classaug_ros.errors import ClassaugError, ConfigError
-from classaug_ros.evaluate import evaluate, label_files
-from classaug_ros.fastdds import profiles_variable
+from classaug_ros.evaluate import Watcher, evaluate, label_files
 from classaug_ros.images import decode_image
-from classaug_ros.learn import count, derive_rules, summarise
+from classaug_ros.inspection import summarise
+from classaug_ros.learn import count, derive_rules
 from classaug_ros.models import load_model
+from classaug_ros.nodeprocess import NodeProcess, ros_environment
 from classaug_ros.pipeline import Pipeline
-from classaug_ros.report import build_report, table_2, write_report
+from classaug_ros.report import Pictures, Turned, build_report, table_2, write_report
+from classaug_ros.report.pictures import truth_palette
 from classaug_ros.rules import Rules
 from classaug_ros.task import Task
+from classaug_ros.video import VideoFile, above, legend_strip
 
 HERE = Path(__file__).resolve().parent
-PROFILE = HERE.parents[1] / "config/fastdds.xml"
 MARKER = ".classaug-demo"  # says that a folder is ours to empty
 
 CAMERA = "front"
@@ -71,6 +71,11 @@ class Drive:
     overlays: int
     identical: int
     latency: list[float]
+
+    def figures(self) -> dict[str, Any]:
+        """Return the figures as the report takes them."""
+        dropped = self.sent - self.labels
+        return {"latency_ms": self.latency, "sent": self.sent, "answered": self.labels, "dropped": dropped}
 
     def in_short(self) -> str:
         """Return the figures in a few lines."""
@@ -109,8 +114,6 @@ def run(output: Path, frames: int) -> Drive:
     Raises:
         ClassaugError: a step failed.
     """
-    if not PROFILE.is_file():
-        raise ConfigError(f"{PROFILE}: missing; run the demo from a checkout of the project, with `make demo`")
     _prepare(output)
     print(f"1/5 drawing {len(LEARNING_SEEDS)} street scenes to learn from and a drive of {frames} frames")
     learning = load_dataset(write_dataset(output / "learning", LEARNING_SEEDS, name="demo-learning"))
@@ -125,18 +128,20 @@ def run(output: Path, frames: int) -> Drive:
         print(summarise(counts, rules))
 
         print("\n3/5 scoring main model, sub model and rules on the drive, without ROS")
-        evaluation = evaluate(pipeline, driven, task, rules, watchers=[label_files(output / "labels")])
-        report = build_report(evaluation, pipeline, driven, rules)
+        turned, pictures = Turned(rules), Pictures(driven, task, rules)
+        watchers: list[Watcher] = [label_files(output / "labels"), turned, pictures]
+        evaluation = evaluate(pipeline, driven, task, rules, watchers=watchers)
 
     print(f"\n4/5 playing the drive at {RATE:g} Hz to classaug_node, a process of its own, over ROS 2 topics")
     make_bag(driven.samples[0].image.parent, output / "drive_bag", topic=IMAGE_TOPIC, rate=RATE)
-    with _ros_environment():
+    with ros_environment():
         drive = _play_to_node(output, frames)
 
     print("\n5/5 drawing the results")
     with Pipeline(main_model, sub_model) as pipeline:
         _draw(output, driven, task, rules, pipeline)
-    write_report(report, output / "report")
+        report = build_report(evaluation, pipeline, driven, rules, turned=turned, live=drive.figures())
+    write_report(report, output / "report", pictures)
     print(f"\n{table_2(report)}\n\n{drive.in_short()}\n\nto look at, in {output}:")
     for name, what in _RESULTS.items():
         print(f"  {name:<20} {what}")
@@ -146,7 +151,7 @@ def run(output: Path, frames: int) -> Drive:
 _RESULTS = {
     "contact_sheet.png": "images, main model alone, augmented, truth",
     "overlay.mp4": "the overlay as the node published it",
-    "report/report.md": "Table 2 and the IoU of each class",
+    "report/report.html": "scores, classes, frames, latency",
     "recorded_bag": "rosbag2 of images, labels and overlays",
     "rules.yaml": "the learned rules, a ROS parameter file",
 }
@@ -161,27 +166,6 @@ def _prepare(output: Path) -> None:
     (output / MARKER).touch()
 
 
-@contextmanager
-def _ros_environment() -> Iterator[None]:
-    """Keep the demo's topics on this machine, apart from other ROS programs unless a domain is set."""
-    ours = {
-        "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
-        "ROS_DOMAIN_ID": os.environ.get("ROS_DOMAIN_ID", "77"),
-        # Shared memory large enough for images; Fast DDS' default sends them in pieces over UDP and loses some.
-        profiles_variable(): str(PROFILE),
-    }
-    before = {name: os.environ.get(name) for name in ours}
-    os.environ.update(ours)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
-
-
 def _play_to_node(output: Path, frames: int) -> Drive:
     from sensor_msgs.msg import Image
     from std_msgs.msg import String
@@ -192,9 +176,8 @@ def _play_to_node(output: Path, frames: int) -> Drive:
     bag = output / "recorded_bag"
     with BagWriter(bag) as writer, Recorder(writer, images, {INFO_TOPIC: String}) as recorder, _node(output) as node:
         if not recorder.wait_for_latched(INFO_TOPIC, START_TIMEOUT):
-            raise ClassaugError(
-                f"classaug_node did not become active (exit status {node.poll()}); see {output}/node.log"
-            )
+            node.check()
+            raise ClassaugError(f"classaug_node did not become active; see {output}/node.log")
         # Both the node and the recorder are to see every frame.
         play = ["-m", "classaug_ros.cli", "play", str(output / "drive_bag"), "--wait-matching-subscriptions", "2"]
         subprocess.run([sys.executable, *play], check=True)
@@ -207,8 +190,7 @@ def _play_to_node(output: Path, frames: int) -> Drive:
     return Drive(frames, len(answered), len(arrivals[OVERLAY_TOPIC]), identical, latency)
 
 
-@contextmanager
-def _node(output: Path) -> Iterator[subprocess.Popen[bytes]]:
+def _node(output: Path) -> NodeProcess:
     parameters = {
         "cameras": f"[{CAMERA}]",
         f"{CAMERA}.image_topic": IMAGE_TOPIC,
@@ -217,19 +199,7 @@ def _node(output: Path) -> Iterator[subprocess.Popen[bytes]]:
         "rules_file": output / "rules.yaml",
         "image_reliability": "reliable",
     }
-    arguments = [word for name, value in parameters.items() for word in ("-p", f"{name}:={value}")]
-    command = [sys.executable, "-m", "classaug_ros.node", "--ros-args", *arguments]
-    with (output / "node.log").open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
-        try:
-            yield process
-        finally:
-            process.terminate()
-            try:
-                process.wait(END_TIMEOUT)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+    return NodeProcess(parameters, output / "node.log")
 
 
 def _recorded(bag: Path, topic: str) -> Iterator[Any]:
@@ -252,11 +222,13 @@ def _identical(bag: Path, labels: Path) -> int:
 
 def _draw(output: Path, driven: Dataset, task: Task, rules: Rules, pipeline: Pipeline) -> None:
     overlays = (decode_image(message).rgb() for message in _recorded(output / "recorded_bag", OVERLAY_TOPIC))
-    write_video(output / "overlay.mp4", overlays, RATE)
+    with VideoFile(output / "overlay.mp4", RATE) as video:
+        for overlay in overlays:
+            video.write(above(overlay, legend_strip(rules, overlay.shape[1])))
     palettes = {
         "main": pipeline.main.card.classes.palette(),
         "output": rules.output.palette(),
-        "truth": _truth_palette(driven, task),
+        "truth": truth_palette(driven, task, rules),
     }
     rows = []
     for number in np.linspace(0, len(driven.samples) - 1, 5).astype(int)[:4]:
@@ -267,17 +239,9 @@ def _draw(output: Path, driven: Dataset, task: Task, rules: Rules, pipeline: Pip
         shown = (("main", main), ("output", label), ("truth", truth))
         rows.append([image, *(fusion.blend(image, palettes[name][ids], 0.65) for name, ids in shown)])
     titles = ("camera image", "main model alone", "with added classes", "ground truth")
-    sheet = contact_sheet(titles, rows, rules.output, len(rules.main_classes))
+    strip = legend_strip(rules, sheet_width(len(titles), rows[0][0].shape[1]))
+    sheet = contact_sheet(titles, rows, strip)
     write_picture(output / "contact_sheet.png", sheet)
-
-
-def _truth_palette(driven: Dataset, task: Task) -> Picture:
-    """Return the truth's colours: those of the output class that each truth class means."""
-    palette = np.zeros((driven.classes.unlabelled + 1, 3), np.uint8)
-    for number, name in enumerate(driven.classes.names):
-        means = [i for i, similar in enumerate(task.similar) if task.sub.index(name) in similar]
-        palette[number] = task.main.colors[means[0]] if means else task.sub.colors[task.sub.index(name)]
-    return palette
 
 
 if __name__ == "__main__":

@@ -20,35 +20,16 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
+from classaug_ros.cards import write_card
 from classaug_ros.demo import parts
-from classaug_ros.demo.datasets import write_classes
 from classaug_ros.demo.network import StreetNet, export
 from classaug_ros.demo.scenes import render_scene
+from classaug_ros.labels import LabelSpace
+from classaug_ros.models import InputSpec, ModelCard, OutputSpec
 
 HEIGHT, WIDTH = 256, 416  # of the models' input
 MEAN, SCALE = 120.0, 0.015625
 HELD_OUT = range(3_000_000, 3_000_100)
-
-CARD = """\
-# Model card: what the model file beside it expects and returns.
-name: {name}
-classes: classes.csv            # id,name,r,g,b; path relative to this card
-input:
-  name: image
-  layout: NCHW
-  dtype: float32
-  height: {height}
-  width: {width}
-  color: rgb
-  mean: [{mean:g}, {mean:g}, {mean:g}]         # x = (rgb8 - mean) * scale
-  scale: [{scale}, {scale}, {scale}]
-output:
-  name: logits
-  kind: logits                  # logits | probabilities | labels
-  height: {logit_height}
-  width: {logit_width}
-  upsample: half_pixel          # half_pixel | align_corners | asymmetric
-"""
 
 
 @dataclass(frozen=True)
@@ -153,10 +134,9 @@ def write(network: StreetNet, chosen: ClassSet, folder: Path) -> None:
     """Write model.onnx, model.yaml and classes.csv."""
     folder.mkdir(parents=True, exist_ok=True)
     export(network.to(memory_format=torch.contiguous_format), HEIGHT, WIDTH, str(folder / "model.onnx"))
-    size = {"height": HEIGHT, "width": WIDTH, "logit_height": HEIGHT // 4, "logit_width": WIDTH // 4}
-    card = CARD.format(name=f"demo_{chosen.name}", mean=MEAN, scale=SCALE, **size)
-    (folder / "model.yaml").write_text(card, encoding="utf-8")
-    write_classes(folder / "classes.csv", chosen.classes, chosen.colors)
+    inputs = InputSpec("image", HEIGHT, WIDTH, "rgb", (MEAN, MEAN, MEAN), (SCALE, SCALE, SCALE))
+    output = OutputSpec("logits", "logits", HEIGHT // 4, WIDTH // 4, "half_pixel")
+    write_card(ModelCard(f"demo_{chosen.name}", LabelSpace(chosen.classes, chosen.colors), inputs, output), folder)
 
 
 def main() -> None:

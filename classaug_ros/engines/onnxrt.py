@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,16 +26,7 @@ class OnnxRuntimeEngine:
         Raises:
             EngineError: the file is no ONNX model.
         """
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = FATAL_SEVERITY
-        # A pool that spins while it waits would take the core that the other engine needs.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        try:
-            self._session = onnxruntime.InferenceSession(str(model.path), options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # ONNX Runtime's exceptions have no public common base
-            raise EngineError(f"{model.path}: ONNX Runtime cannot load it: {_first_line(error)}") from error
+        self._session = _session(model.path, threads)
         self._path = model.path
         self._input = model.card.input.name
         self._outputs = [model.card.output.name]
@@ -52,6 +44,29 @@ class OnnxRuntimeEngine:
     def close(self) -> None:
         """Release the model."""
         del self._session
+
+
+def declared(path: Path) -> tuple[tuple[Port, ...], tuple[Port, ...]]:
+    """Return the inputs and the outputs that a model file declares.
+
+    Raises:
+        EngineError: the file is no ONNX model.
+    """
+    session = _session(path, 1)
+    return tuple(map(_port, session.get_inputs())), tuple(map(_port, session.get_outputs()))
+
+
+def _session(path: Path, threads: int) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = FATAL_SEVERITY
+    # A pool that spins while it waits would take the core that the other engine needs.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime's exceptions have no public common base
+        raise EngineError(f"{path}: ONNX Runtime cannot load it: {_first_line(error)}") from error
 
 
 def _port(node: onnxruntime.NodeArg) -> Port:

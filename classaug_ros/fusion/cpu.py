@@ -92,6 +92,19 @@ def count(main: LabelMap, sub: LabelMap, truth: LabelMap, triples: NDArray[np.in
     _count(main, sub, truth, triples)
 
 
+def warm_up() -> None:
+    """Load the compiled functions, or compile them at the very first time, for label maps of uint8.
+
+    It takes half a second, or several at the first time, and can go on in a thread while the models are loaded.
+    """
+    labels = label_map(np.zeros((2, 2, 2), np.float32), (2, 2), "half_pixel", np.dtype(np.uint8))
+    table, palette = np.zeros((2, 2), np.uint8), np.zeros((256, 3), np.uint8)
+    pixels = np.zeros((2, 2, 3), np.uint8)
+    for writeable in (True, False):  # as converted pixels are, and those of a message
+        pixels.flags.writeable = writeable
+        fuse(labels, labels, table, palette=palette, frame=Frame(pixels, "rgb"))
+
+
 def _starts(before: NDArray[np.intp], cells: int) -> NDArray[np.intp]:
     """Return the first output position of each cell, and the end: positions ascend, so a cell's are contiguous."""
     return np.searchsorted(before, np.arange(cells + 1))

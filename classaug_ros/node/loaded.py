@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
+from classaug_ros import fusion
 from classaug_ros.images import Frame
 from classaug_ros.models import Model, load_model
 from classaug_ros.node.parameters import Settings
@@ -29,19 +31,23 @@ class Loaded:
             ConfigError: a model card or the rules are wrong, or do not fit each other.
             EngineError: a model cannot be loaded or run.
         """
-        pipeline = Pipeline(
-            load_model(settings.main_model),
-            load_model(settings.sub_model),
-            threads=settings.threads,
-            concurrent=settings.concurrent,
-        )
-        try:
-            rules = _load_rules(settings, pipeline)
-            _warm_up(pipeline, rules)
-            return cls(settings, pipeline, rules)
-        except BaseException:
-            pipeline.close()
-            raise
+        with ThreadPoolExecutor(1, "classaug-warm-up") as beside:
+            warming = beside.submit(fusion.warm_up)
+            pipeline = Pipeline(
+                load_model(settings.main_model),
+                load_model(settings.sub_model),
+                threads=settings.threads,
+                concurrent=settings.concurrent,
+            )
+            try:
+                rules = _load_rules(settings, pipeline)
+                inferred = pipeline.infer(pipeline.prepare(Frame(np.zeros((64, 64, 3), np.uint8), "rgb")))
+                warming.result()
+                pipeline.fuse(inferred, rules, color=True, overlay=True)  # what these models need besides
+                return cls(settings, pipeline, rules)
+            except BaseException:
+                pipeline.close()
+                raise
 
     def reloaded(self, settings: Settings) -> Loaded:
         """Return the same models with the rules that ``settings`` name now, read again.
@@ -96,11 +102,3 @@ def _load_rules(settings: Settings, pipeline: Pipeline) -> Rules:
     rules = Rules.load(settings.rules_file) if settings.rules_file else Rules.from_parameters(settings.rules)
     pipeline.check(rules)
     return rules
-
-
-def _warm_up(pipeline: Pipeline, rules: Rules) -> None:
-    """Compile what is compiled at first use, for pixels of a message (read-only) and for converted ones."""
-    pixels = np.zeros((64, 64, 3), np.uint8)
-    for writeable in (True, False):
-        pixels.flags.writeable = writeable
-        pipeline.augment(Frame(pixels, "rgb"), rules, color=True, overlay=True)

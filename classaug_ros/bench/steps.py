@@ -20,11 +20,12 @@ from tqdm import tqdm
 from classaug_ros import __version__, fusion
 from classaug_ros.images import Frame, image_files, read_image
 from classaug_ros.models import Model
-from classaug_ros.pipeline import Pipeline
+from classaug_ros.pipeline import Inferred, Pipeline
 from classaug_ros.rules import Rules
 
 PERCENTILES = (50, 95, 99)
 WARM_UP = 3  # rounds
+BOTH_ENGINES = "engines alone, both at once"
 
 _CPUINFO = Path("/proc/cpuinfo")
 
@@ -86,7 +87,7 @@ def bench(
             _engines(watch, frame, concurrent, pool)
             _steps(watch, frame, rules, serial)
     steps = watch.percentiles()
-    return {"steps": steps, "ratios": _ratios(steps), "machine": _machine(frames[0], main, sub, concurrent.threads)}
+    return {"steps": steps, "ratios": _ratios(steps), "machine": machine(frames[0], main, sub, concurrent.threads)}
 
 
 def to_text(result: Mapping[str, Any]) -> str:
@@ -139,7 +140,7 @@ def _engines(watch: Stopwatch, frame: Frame, pipeline: Pipeline, pool: Executor)
         main.infer(images[0])
         beside.result()
 
-    watch.measure("engines alone, both at once", both)
+    watch.measure(BOTH_ENGINES, both)
 
 
 def _steps(watch: Stopwatch, frame: Frame, rules: Rules, serial: Pipeline) -> None:
@@ -152,6 +153,8 @@ def _steps(watch: Stopwatch, frame: Frame, rules: Rules, serial: Pipeline) -> No
     watch.measure(
         "rules, colours and overlay, one thread", fusion.fuse, *labels, rules.table, palette=palette, frame=frame
     )
+    inferred = Inferred(frame, outputs[0], outputs[1])
+    watch.measure("fusion, all of it, two threads", serial.fuse, inferred, rules, overlay=True)
     watch.measure("fusion by NumPy and OpenCV", _composed, outputs, frame, rules, palette)
 
 
@@ -171,15 +174,26 @@ def _ratios(steps: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
     fusion_steps = ("main: upsample and argmax", "sub: upsample and argmax", "rules, colours and overlay, one thread")
     one_after_the_other = median["main: engine, all threads"] + median["sub: engine, all threads"]
     return {
-        "engines one after the other / at once": one_after_the_other / median["engines alone, both at once"],
-        "whole frame with overlay / engines alone": median["frame: label and overlay"]
-        / median["engines alone, both at once"],
+        "engines one after the other / at once": one_after_the_other / median[BOTH_ENGINES],
+        "whole frame with overlay / engines alone": median["frame: label and overlay"] / median[BOTH_ENGINES],
         "fusion by NumPy and OpenCV / ours on one thread": median["fusion by NumPy and OpenCV"]
         / sum(median[step] for step in fusion_steps),
+        "fusion by NumPy and OpenCV / ours": median["fusion by NumPy and OpenCV"]
+        / median["fusion, all of it, two threads"],
     }
 
 
-def _machine(frame: Frame, main: Model, sub: Model, threads: tuple[int, int]) -> dict[str, str]:
+def both_engines(pipeline: Pipeline, frames: Sequence[Frame], rounds: int) -> list[float]:
+    """Return the time, in ms, that both bare models take at once, for each of so many rounds."""
+    watch = Stopwatch()
+    with ThreadPoolExecutor(1) as pool:
+        for number in range(rounds + WARM_UP):
+            _engines(watch, frames[number % len(frames)], pipeline, pool)
+    return watch.times[BOTH_ENGINES][WARM_UP:]
+
+
+def machine(frame: Frame, main: Model, sub: Model, threads: tuple[int, int]) -> dict[str, str]:
+    """Return what was measured on, in words."""
     cpus = [line.partition(":")[2].strip() for line in _CPUINFO.read_text().splitlines() if "model name" in line]
     return {
         "frame": f"{frame.size[1]} x {frame.size[0]}",

@@ -1,0 +1,161 @@
+"""Where the frames of a recording have their ground truth: by their order, by their stamp, or in the bag itself."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from classaug_ros.bags import COMPRESSED_IMAGE, IMAGE, BagReader, BagTopic, decode_message
+from classaug_ros.dataset import Annotations
+from classaug_ros.errors import ConfigError
+from classaug_ros.labels import LabelMap
+
+Find: TypeAlias = Callable[[int, int], tuple[LabelMap, int] | None]
+"""Takes a frame's number among its camera's and its stamp in ns; returns ground truth and how far its stamp is off."""
+
+Way: TypeAlias = Callable[[], AbstractContextManager[Find]]
+"""A way to the ground truth of one camera, opened for one pass over the recording."""
+
+_STAMP = re.compile(r"(?P<seconds>\d+)\.(?P<fraction>\d{1,9})|(?P<ns>\d+)")
+_ENCODINGS = {"mono8": "u1", "8UC1": "u1", "mono16": "u2", "16UC1": "u2"}
+
+
+def by_order(annotations: Annotations, files: Sequence[Path], topic: BagTopic) -> Way:
+    """Give the i-th frame of a camera the i-th annotation, as in a bag that ``make-bag`` wrote.
+
+    Raises:
+        ConfigError: there are not as many of the one as of the other.
+    """
+    if len(files) != topic.count:
+        raise ConfigError(
+            f"topic {topic.name} has {topic.count} images, data set {annotations.name!r} has {len(files)} annotations; "
+            "to go by their order there must be as many; else name the annotations after stamps (--truth stamp)"
+        )
+    return lambda: nullcontext(lambda number, _: (annotations.read_label(files[number]), 0))
+
+
+def by_stamp(annotations: Annotations, files: Sequence[Path], tolerance: int) -> Way:
+    """Give a frame the annotation whose file name is the nearest stamp: ``1700000000.25.png``, or whole ns.
+
+    Args:
+        annotations: what the files mean.
+        files: the annotations, in any order.
+        tolerance: ns the stamps may be apart.
+
+    Raises:
+        ConfigError: a file name is no stamp, two are the same one, or there are no files.
+    """
+    if not files:
+        raise ConfigError(f"data set {annotations.name!r}: has no annotation files; give `labels`, their folder")
+    by_time: dict[int, Path] = {}
+    for file in files:
+        stamp = _stamp_of(file)
+        if stamp in by_time:
+            raise ConfigError(f"{file}: has the same stamp as {by_time[stamp].name}; keep one of them")
+        by_time[stamp] = file
+    stamps = np.array(sorted(by_time), np.int64)
+
+    def find(_: int, stamp: int) -> tuple[LabelMap, int] | None:
+        nearest = _nearest(stamps, stamp, tolerance)
+        if nearest is None:
+            return None
+        found = int(stamps[nearest])
+        return annotations.read_label(by_time[found]), abs(found - stamp)
+
+    return lambda: nullcontext(find)
+
+
+def from_topic(annotations: Annotations, bag: Path, topic: BagTopic, tolerance: int) -> Way:
+    """Give a frame the label image of the bag with the nearest stamp.
+
+    Args:
+        annotations: what the label images' values mean.
+        bag: the recording.
+        topic: its label images: mono8, mono16, 8UC1 or 16UC1, or PNG in CompressedImage.
+        tolerance: ns the stamps may be apart.
+
+    Raises:
+        ConfigError: the topic holds no images; or, once opened, the bag cannot be read.
+    """
+    if topic.type not in (IMAGE, COMPRESSED_IMAGE):
+        raise ConfigError(f"{bag}: topic {topic.name} holds {topic.type}, no label images")
+
+    @contextmanager
+    def opened() -> Iterator[Find]:
+        with BagReader(bag) as reader:
+            # Labels may be recorded long after their frames, so all stamps are known before the first frame is.
+            recorded = {_stamp(m.data, topic.type): m.timestamp for m in reader.messages([topic.name])}
+            stamps = np.array(sorted(recorded), np.int64)
+
+            def find(_: int, stamp: int) -> tuple[LabelMap, int] | None:
+                nearest = _nearest(stamps, stamp, tolerance)
+                if nearest is None:
+                    return None
+                found = int(stamps[nearest])
+                messages = reader.messages_at(topic.name, recorded[found])
+                data = next(m.data for m in messages if _stamp(m.data, topic.type) == found)
+                where = f"{bag}: topic {topic.name}, stamp {found / 1e9:.9f}"
+                return annotations.translate(label_image(data, topic.type, where), where), abs(found - stamp)
+
+            yield find
+
+    return opened
+
+
+def label_image(data: bytes, kind: str, where: str) -> NDArray[Any]:
+    """Return the H x W values, uint8 or uint16, of a label image.
+
+    Args:
+        data: a message in CDR bytes.
+        kind: its type, Image or CompressedImage.
+        where: what it is, for errors.
+
+    Raises:
+        ConfigError: it is no mono8, 8UC1, mono16, 16UC1 or PNG image.
+    """
+    message = decode_message(data, kind)
+    if kind == COMPRESSED_IMAGE:
+        values = cv2.imdecode(message.data, cv2.IMREAD_UNCHANGED) if message.data.size else None
+        if values is None or "png" not in message.format:
+            raise ConfigError(f"{where}: format {message.format!r}: expected PNG, which changes no label")
+        return values
+    if message.encoding not in _ENCODINGS:
+        raise ConfigError(f"{where}: encoding {message.encoding!r}: expected one of {', '.join(_ENCODINGS)}")
+    dtype = np.dtype(_ENCODINGS[message.encoding]).newbyteorder(">" if message.is_bigendian else "<")
+    height, width, step = int(message.height), int(message.width), int(message.step)
+    row = width * dtype.itemsize
+    if height < 1 or width < 1 or step < row or message.data.size < height * step:
+        raise ConfigError(f"{where}: {message.data.size} bytes, step {step}: no {height} x {width} {message.encoding}")
+    rows = message.data[: height * step].reshape(height, step)[:, :row]
+    return np.ascontiguousarray(rows).view(dtype).astype(dtype.newbyteorder("="))
+
+
+def _stamp_of(file: Path) -> int:
+    named = _STAMP.fullmatch(file.stem)
+    if named is None or int(named["ns"] or 0) >= 2**63:
+        raise ConfigError(
+            f"{file}: expected a stamp for its name, such as 1700000000.250000000.png or 1700000000250000000.png"
+        )
+    if named["ns"]:
+        return int(named["ns"])
+    return int(named["seconds"]) * 10**9 + int(named["fraction"].ljust(9, "0"))
+
+
+def _nearest(stamps: NDArray[np.int64], stamp: int, tolerance: int) -> int | None:
+    """Return the position of the nearest of ascending stamps, the earlier of two; None past the tolerance."""
+    position = int(np.searchsorted(stamps, stamp))
+    near = [at for at in (position - 1, position) if 0 <= at < stamps.size]
+    best = min(near, key=lambda at: abs(int(stamps[at]) - stamp), default=None)
+    return None if best is None or abs(int(stamps[best]) - stamp) > tolerance else best
+
+
+def _stamp(data: bytes, kind: str) -> int:
+    stamp = decode_message(data, kind).header.stamp
+    return int(stamp.sec) * 10**9 + int(stamp.nanosec)

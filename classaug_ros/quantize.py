@@ -1,0 +1,213 @@
+"""Int8 models by ONNX Runtime's quantiser, calibrated on a data set, and what they cost and gain."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
+from onnxruntime.quantization.shape_inference import quant_pre_process
+from tqdm import tqdm
+
+from classaug_ros.branch import Branch
+from classaug_ros.cards import write_card
+from classaug_ros.confusion import ConfusionMatrix, mean_iou
+from classaug_ros.dataset import Dataset, Sample
+from classaug_ros.errors import ConfigError, EngineError
+from classaug_ros.images import read_image
+from classaug_ros.models import Model, load_model
+from classaug_ros.preprocess import Preprocessor
+
+SUFFIX = "-int8"
+NOT_SCORED = -1
+
+_QUANTISED = {"QuantizeLinear", "DequantizeLinear"}
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What an int8 model costs and gains.
+
+    Attributes:
+        calibrated: images it was calibrated on.
+        scored: other images, which these figures come from.
+        classes: names that model and ground truth share.
+        miou: of the original and the int8 model over these, 0..1; NaN where there are none.
+        agreement: share of pixels both give the same label, 0..1.
+        milliseconds: median time of an inference of the original and the int8 model, run in turn.
+        size: bytes of both model files.
+    """
+
+    calibrated: int
+    scored: int
+    classes: tuple[str, ...]
+    miou: tuple[float, float]
+    agreement: float
+    milliseconds: tuple[float, float]
+    size: tuple[int, int]
+
+
+def quantize(
+    model: Model,
+    dataset: Dataset,
+    folder: Path,
+    *,
+    images: int = 32,
+    limit: int | None = None,
+    reduce_range: bool = False,
+) -> Cost:
+    """Write an int8 model with its card and classes into a folder, all of them or none.
+
+    Weights are symmetric int8 with a scale for each channel, activations uint8 in the range seen on the calibration
+    images: what ONNX Runtime runs fastest on the CPU.
+
+    Args:
+        model: a float model.
+        dataset: images like those it will see; ground truth for the score. Calibration takes them evenly spread.
+        folder: where to write; files of the same names are written over.
+        images: how many to calibrate on.
+        limit: score on so many of the others, evenly spread; all when left out.
+        reduce_range: use 7 bits for weights, where the CPU has no VNNI instructions and sums would overflow.
+
+    Raises:
+        ConfigError: there are not enough images, or the model is int8 already.
+        ImageError: an image cannot be read.
+        EngineError: the model cannot be quantised or run.
+    """
+    calibration, held_out = split(dataset, images, limit)
+    folder.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=".quantize-", dir=folder) as temporary:
+        made = _write(model, calibration, Path(temporary), reduce_range)
+        cost = _cost(model, made, dataset, held_out, len(calibration))
+        for file in made.path.parent.iterdir():
+            file.replace(folder / file.name)
+    return cost
+
+
+def split(dataset: Dataset, images: int, limit: int | None) -> tuple[list[Sample], list[Sample]]:
+    """Choose the images to calibrate on and those to score on, both evenly spread, none in both.
+
+    Raises:
+        ConfigError: there are too few.
+    """
+    if len(dataset.samples) <= images:
+        raise ConfigError(
+            f"data set {dataset.name!r} has {len(dataset.samples)} images, which leaves none to score beside {images} "
+            "to calibrate on; give a smaller --images"
+        )
+    calibration = _spread(dataset.samples, images)
+    others = [sample for sample in dataset.samples if sample not in calibration]
+    return calibration, _spread(others, min(limit or len(others), len(others)))
+
+
+def _spread(samples: Sequence[Sample], count: int) -> list[Sample]:
+    return [samples[number * len(samples) // count] for number in range(count)]
+
+
+class _Calibration(CalibrationDataReader):  # type: ignore[misc]
+    """Model inputs of some images, one at a time."""
+
+    def __init__(self, model: Model, samples: Sequence[Sample]) -> None:
+        self._inputs = self._read(model, samples)
+
+    def get_next(self) -> dict[str, NDArray[np.float32]] | None:
+        return next(self._inputs, None)
+
+    @staticmethod
+    def _read(model: Model, samples: Sequence[Sample]) -> Iterator[dict[str, NDArray[np.float32]]]:
+        preprocess = Preprocessor(model.card.input)
+        for sample in tqdm(samples, desc="calibrate", unit="image", disable=None):
+            yield {model.card.input.name: preprocess(read_image(sample.image)).copy()}
+
+
+def _write(model: Model, calibration: Sequence[Sample], folder: Path, reduce_range: bool) -> Model:
+    """Quantise into a folder of its own within ``folder``."""
+    prepared, written = folder / "prepared.onnx", folder / "int8" / f"{model.path.stem}{SUFFIX}.onnx"
+    written.parent.mkdir()
+    _prepare(model, prepared)
+    _run(
+        model,
+        quantize_static,
+        prepared,
+        written,
+        _Calibration(model, calibration),
+        quant_format=QuantFormat.QDQ,
+        calibrate_method=CalibrationMethod.MinMax,
+        activation_type=QuantType.QUInt8,
+        weight_type=QuantType.QInt8,
+        per_channel=True,
+        reduce_range=reduce_range,
+    )
+    write_card(replace(model.card, name=model.card.name + SUFFIX), written.parent)
+    return load_model(written)
+
+
+def _prepare(model: Model, path: Path) -> None:
+    """Fold and fuse what can be, with shapes fixed: the quantiser then puts fewer roundings in."""
+    graph = _run(model, onnx.load, model.path)
+    if _QUANTISED.intersection(node.op_type for node in graph.graph.node):
+        raise ConfigError(f"{model.path}: is quantised already; name the float model")
+    _run(model, quant_pre_process, model.path, path, skip_symbolic_shape=True)
+
+
+def _run(model: Model, work: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+    try:
+        return work(*(str(argument) if isinstance(argument, Path) else argument for argument in arguments), **options)
+    except (ConfigError, EngineError):
+        raise
+    except Exception as error:  # neither ONNX nor the quantiser has a base for its exceptions
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise EngineError(f"{model.path}: ONNX Runtime cannot quantise it: {reason}") from error
+
+
+def _cost(original: Model, made: Model, dataset: Dataset, held_out: Sequence[Sample], calibrated: int) -> Cost:
+    names = original.card.classes.names
+    present = [dataset.classes.names[number] for number in dataset.present]
+    shared = tuple(name for name in present if name in names)
+    matrices, times = (ConfusionMatrix(len(shared)), ConfusionMatrix(len(shared))), ([], [])  # type: ignore[var-annotated]
+    of_truth = _to_shared(dataset.classes.names, shared, NOT_SCORED, dataset.classes.unlabelled + 1)
+    of_label = _to_shared(names, shared, len(shared), len(names))
+    same = total = 0
+    with ExitStack() as stack:
+        branches = [Branch(model, len(os.sched_getaffinity(0))) for model in (original, made)]
+        for branch in branches:
+            stack.callback(branch.close)
+        for sample in tqdm(held_out, desc="score", unit="image", disable=None):
+            frame, truth = dataset.read(sample)
+            labels = []
+            for branch, matrix, taken in zip(branches, matrices, times, strict=True):
+                image = branch.prepare(frame)
+                start = time.perf_counter()
+                output = branch.infer(image)
+                taken.append(1000 * (time.perf_counter() - start))
+                labels.append(branch.label(output, (truth.shape[0], truth.shape[1])))
+                matrix.update(of_truth[truth], of_label[labels[-1]])
+            same += int((labels[0] == labels[1]).sum())
+            total += truth.size
+    return Cost(
+        calibrated,
+        len(held_out),
+        shared,
+        (mean_iou(matrices[0].iou()), mean_iou(matrices[1].iou())),
+        same / total,
+        (float(np.median(times[0])), float(np.median(times[1]))),
+        (original.path.stat().st_size, made.path.stat().st_size),
+    )
+
+
+def _to_shared(names: Sequence[str], shared: Sequence[str], none: int, values: int) -> NDArray[np.int64]:
+    """Return a table from class ids to shared classes; ``none`` for all else."""
+    table = np.full(values, none, np.int64)
+    for number, name in enumerate(names):
+        if name in shared:
+            table[number] = shared.index(name)
+    return table

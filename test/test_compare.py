@@ -1,0 +1,261 @@
+"""Comparison of reports: differences, warnings, and bounds as a gate in CI."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from reports import evaluate_world
+from tinymodels import write_world
+
+from classaug_ros.cli import main as classaug
+from classaug_ros.compare import load_runs, to_markdown, warnings
+from classaug_ros.report import write_report
+
+Report = dict[str, Any]
+Change = Callable[[Report], None]
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Report:
+    return evaluate_world(write_world(tmp_path_factory.mktemp("world"), images=3)).report
+
+
+@pytest.fixture
+def reports(base: Report, tmp_path: Path) -> Callable[..., list[Path]]:
+    def write(*changes: Change) -> list[Path]:
+        folders = [tmp_path / "a"]
+        write_report(base, folders[0])
+        for number, change in enumerate(changes):
+            report = copy.deepcopy(base)
+            change(report)
+            folders.append(tmp_path / f"other{number}")
+            write_report(report, folders[-1])
+        return folders
+
+    return write
+
+
+def nothing(_: Report) -> None:
+    """Leave a report as it is."""
+
+
+def iou(name: str, points: float | None) -> Change:
+    """Change the IoU of a class, and the mean over the main classes, by points."""
+
+    def change(report: Report) -> None:
+        result = report["methods"]["rules"]
+        result["iou"][name] = None if points is None else result["iou"][name] + points
+        if points is not None:
+            result["miou"]["main"] += points / 2
+
+    return change
+
+
+def in_provenance(*keys: str, value: Any) -> Change:
+    def change(report: Report) -> None:
+        part = report["provenance"]
+        for key in keys[:-1]:
+            part = part[key]
+        part[keys[-1]] = value
+
+    return change
+
+
+def frames_less(report: Report) -> None:
+    report["frames"].pop()
+
+
+def other_truth(report: Report) -> None:
+    for result in report["methods"].values():
+        result["confusion"][0][0] += 1
+
+
+def other_classes(report: Report) -> None:
+    report["classes"]["truck"] = report["classes"].pop("car")
+    for result in report["methods"].values():
+        result["iou"]["truck"] = result["iou"].pop("car")
+
+
+def other_kinds(report: Report) -> None:
+    report["classes"]["bag"] = "added"
+
+
+def rows(text: str, heading: str) -> dict[str, list[str]]:
+    part = text.partition(f"## {heading}\n")[2].partition("\n## ")[0]
+    lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in part.splitlines() if line[:1] == "|"]
+    return {line[0]: line[1:] for line in lines[2:]}
+
+
+def test_classes_are_sorted_by_how_much_they_changed(base: Report, reports: Callable[..., list[Path]]) -> None:
+    text = to_markdown(load_runs(reports(iou("car", -3), iou("road", 1))))
+    before = base["methods"]["rules"]["iou"]
+    assert list(rows(text, "IoU % per class, rules").items()) == [
+        (
+            "car",
+            [
+                "main",
+                f"{before['car']:.1f}",
+                f"{before['car'] - 3:.1f}",
+                "-3.0",
+                f"{before['car']:.1f}",
+                "+0.0",
+            ],
+        ),
+        (
+            "road",
+            [
+                "main",
+                f"{before['road']:.1f}",
+                f"{before['road']:.1f}",
+                "+0.0",
+                f"{before['road'] + 1:.1f}",
+                "+1.0",
+            ],
+        ),
+    ]
+    assert "| class | kind | A " in text
+    assert "| C - A |" in text
+    assert "Unchanged (by less than 0.05 points): person, bicycle, bag." in text
+
+
+def test_means_of_every_method_are_compared(base: Report, reports: Callable[..., list[Path]]) -> None:
+    text = to_markdown(load_runs(reports(iou("car", -3))))
+    part = text.partition("## mIoU %")[2].partition("##")[0]
+    found = [[cell.strip() for cell in line.strip("|").split("|")] for line in part.splitlines() if line[:1] == "|"][2:]
+    titles = {"main_only": "main model alone", "sub_only": "sub model alone", "rules": "rules"}
+    expected = []
+    for method, title in titles.items():
+        for mean, value in base["methods"][method]["miou"].items():
+            change = -1.5 if (method, mean) == ("rules", "main") else 0.0
+            expected.append([title, mean, f"{value:.1f}", f"{value + change:.1f}", f"{change:+.1f}"])
+    assert found == expected
+
+
+def test_a_class_without_a_score_on_one_side_comes_first(reports: Callable[..., list[Path]]) -> None:
+    text = to_markdown(load_runs(reports(lambda report: (iou("car", 5)(report), iou("person", None)(report))[0])))
+    found = rows(text, "IoU % per class, rules")
+    assert list(found) == ["person", "car"]
+    assert found["person"][2:] == ["-", "-"]
+
+
+def test_other_methods_are_told_on_demand(reports: Callable[..., list[Path]]) -> None:
+    runs = load_runs(reports(nothing))
+    assert "## IoU % per class, sub model alone\n\nUnchanged" in to_markdown(runs, ["sub_only"])
+    assert "sub model alone\n\n" not in to_markdown(runs)
+
+
+@pytest.mark.parametrize(
+    ("change", "warning"),
+    [
+        (in_provenance("models", "main", "fingerprint", value="f" * 64), "A and B have different main models (main "),
+        (in_provenance("models", "sub", "fingerprint", value="f" * 64), "A and B have different sub models (sub "),
+        (in_provenance("rules", "task", value="f" * 64), "A and B have different tasks"),
+        (in_provenance("rules", "fingerprint", value="f" * 64), "A and B have different rules"),
+        (in_provenance("package_version", value="9.9"), "A and B were evaluated with different versions"),
+        (frames_less, "A and B are of different images (3 and 2, 2 of them the same)"),
+        (other_truth, "A and B are of different ground truth of the same images"),
+        (other_classes, "A and B are of different classes (car, truck in one alone)"),
+        (other_kinds, "A and B are of classes that are main or added in one alone"),
+    ],
+)
+def test_what_else_differs_is_told(reports: Callable[..., list[Path]], change: Change, warning: str) -> None:
+    runs = load_runs(reports(change))
+    (found,) = warnings(runs)
+    assert found.startswith(warning)
+    assert f"> - {found}" in to_markdown(runs)
+
+
+def test_equal_reports_differ_in_nothing(reports: Callable[..., list[Path]]) -> None:
+    runs = load_runs(reports(nothing))
+    assert warnings(runs) == []
+    assert ">" not in to_markdown(runs)
+
+
+@pytest.mark.parametrize(
+    ("bounds", "status", "complaint"),
+    [
+        ([], 0, ""),
+        (["main=2"], 0, ""),
+        (["main=1.5"], 0, ""),
+        (["main=1.4", "added=0", "all=0"], 1, "bound broken: main: B lost 1.50 points"),
+        (["car=2.5"], 1, "bound broken: car: B lost 3.00 points"),
+        (["road=0"], 0, ""),
+        (["boat=1"], 2, "has no class 'boat'; expected one of: main, added, all, road"),
+    ],
+    ids=lambda value: ",".join(value) if isinstance(value, list) else None,
+)
+def test_the_exit_status_tells_whether_a_bound_was_broken(
+    reports: Callable[..., list[Path]],
+    capsys: pytest.CaptureFixture[str],
+    bounds: list[str],
+    status: int,
+    complaint: str,
+) -> None:
+    folders = reports(iou("car", -3.0))
+    options = [word for bound in bounds for word in ("--max-drop", bound)]
+    assert classaug(["compare", *map(str, folders), *options]) == status
+    output = capsys.readouterr()
+    assert output.out.startswith("# Comparison\n") == (status < 2)
+    assert complaint in output.err
+    assert bool(output.err) == bool(complaint)
+
+
+def test_a_gain_never_breaks_a_bound(reports: Callable[..., list[Path]]) -> None:
+    folders = map(str, reports(iou("car", 3.0)))
+    assert classaug(["compare", *folders, "--max-drop", "main=0", "--max-drop", "car=0"]) == 0
+
+
+def test_every_later_report_is_held_to_the_bounds(
+    reports: Callable[..., list[Path]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folders = map(str, reports(nothing, iou("car", -3.0)))
+    assert classaug(["compare", *folders, "--max-drop", "car=1"]) == 1
+    assert "car: C lost 3.00" in capsys.readouterr().err
+
+
+def test_a_score_that_is_gone_breaks_its_bound(
+    reports: Callable[..., list[Path]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folders = list(map(str, reports(iou("car", None))))
+    assert classaug(["compare", *folders, "--max-drop", "car=50"]) == 1
+    assert "bound broken: car: B has no score" in capsys.readouterr().err
+    assert classaug(["compare", *reversed(folders), "--max-drop", "car=50"]) == 2
+    assert "has no score for 'car'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("change", [frames_less, other_truth, other_kinds])
+def test_no_bound_is_judged_on_other_data(
+    reports: Callable[..., list[Path]], capsys: pytest.CaptureFixture[str], change: Change
+) -> None:
+    folders = list(map(str, reports(change)))
+    assert classaug(["compare", *folders, "--max-drop", "main=50"]) == 2
+    assert "no bound can be judged; evaluate both on the same data" in capsys.readouterr().err
+    assert classaug(["compare", *folders]) == 0
+
+
+def test_what_cannot_be_compared_is_a_mistake(
+    reports: Callable[..., list[Path]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder, _) = reports(nothing)
+    assert classaug(["compare", str(folder)]) == 2
+    assert "expected two reports or more, found 1" in capsys.readouterr().err
+    assert classaug(["compare", str(folder), str(tmp_path / "nowhere")]) == 2
+    assert "nowhere: cannot be read" in capsys.readouterr().err
+    unscored = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+    unscored["classes"] = {}
+    (tmp_path / "u.json").write_text(json.dumps(unscored), encoding="utf-8")
+    assert classaug(["compare", str(folder), str(tmp_path / "u.json")]) == 2
+    assert "u.json: has no scores: it is of images without ground truth" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("bound", ["main", "=1", "main=x", "main=-1", "main=nan"])
+def test_a_bound_is_a_name_and_points(bound: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        classaug(["compare", "a", "b", "--max-drop", bound])
+    assert ended.value.code == 2
+    assert f"expected something such as main=0.5, found '{bound}'" in capsys.readouterr().err
