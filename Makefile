@@ -27,7 +27,7 @@ lint: .venv
 
 # Its tests are left out of `make test` where it was never run: PyTorch is large.
 export-tools: .venv
-	@if [ requirements/export.txt -nt .venv/export-tools ]; then
+	@if ! [ .venv/export-tools -nt requirements/export.txt ]; then
 		echo "Installing requirements/export.txt"
 		$(PY) -m pip install --quiet --disable-pip-version-check -r requirements/export.txt
 		touch .venv/export-tools

@@ -47,9 +47,14 @@ def write(text: str) -> Picture:
 
 def legend(title: str, entries: Sequence[tuple[str, Color]], width: int) -> Picture:
     """Return colours and what they mean after a title, in as many lines of a width as it takes; H x width x 3."""
+    return lined_up([write(title), *(marked(_framed(color), name) for name, color in entries)], width)
+
+
+def lined_up(parts: Sequence[Picture], width: int) -> Picture:
+    """Set pictures, none higher than ``LINE``, into as many lines of a width as it takes; H x width x 3."""
     lines = [blank(LINE, width)]
     left = 0
-    for part in (write(title), *(_entry(name, color) for name, color in entries)):
+    for part in parts:
         if left and left + part.shape[1] > width:
             lines.append(blank(LINE, width))
             left = 0
@@ -60,15 +65,21 @@ def legend(title: str, entries: Sequence[tuple[str, Color]], width: int) -> Pict
     return np.concatenate(lines)
 
 
+def marked(mark: Picture, text: str) -> Picture:
+    """Return text behind a mark, ``MARK`` pixels high."""
+    words = write(text)
+    entry = blank(MARK, mark.shape[1] + 6 + words.shape[1])
+    entry[:, : mark.shape[1]] = mark
+    entry[: words.shape[0], mark.shape[1] + 6 :] = words
+    return entry
+
+
 def blank(height: int, width: int) -> Picture:
     """Return an empty picture."""
     return np.full((height, width, 3), PAPER, np.uint8)
 
 
-def _entry(name: str, color: Color) -> Picture:
-    text = write(name)
-    entry = blank(MARK, MARK + 6 + text.shape[1])
-    entry[:, :MARK] = INK
-    entry[1:-1, 1 : MARK - 1] = color
-    entry[: text.shape[0], MARK + 6 :] = text
-    return entry
+def _framed(color: Color) -> Picture:
+    mark = np.full((MARK, MARK, 3), INK, np.uint8)
+    mark[1:-1, 1:-1] = color
+    return mark

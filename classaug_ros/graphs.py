@@ -16,7 +16,9 @@ _CONVENTIONS: dict[bytes, Upsampling] = {
 
 
 def cut_upsampling(model: onnx.ModelProto) -> Upsampling | None:
-    """Let a model end before the bilinear upsampling it ends with, if it does; its output keeps its name.
+    """Let a model end before the bilinear upsampling it ends with, if it does.
+
+    Its output keeps its name, and has no declared size until ``declare_output``.
 
     Args:
         model: a model with one output; it is changed.

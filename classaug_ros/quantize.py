@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager, redirect_stdout
 from dataclasses import dataclass, replace
+from io import StringIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -22,12 +24,15 @@ from classaug_ros.branch import Branch
 from classaug_ros.cards import write_card
 from classaug_ros.confusion import ConfusionMatrix, mean_iou
 from classaug_ros.dataset import Dataset, Sample
-from classaug_ros.errors import ConfigError, EngineError
+from classaug_ros.errors import ClassaugError, ConfigError, EngineError
 from classaug_ros.images import read_image
 from classaug_ros.models import Model, load_model
 from classaug_ros.preprocess import Preprocessor
 
 SUFFIX = "-int8"
+IMAGES = 16  # to calibrate on
+PERCENTILE = 99.99
+"""Share of each activation's values that its range holds, in per cent: outliers would make the steps of all coarse."""
 NOT_SCORED = -1
 
 _QUANTISED = {"QuantizeLinear", "DequantizeLinear"}
@@ -61,14 +66,14 @@ def quantize(
     dataset: Dataset,
     folder: Path,
     *,
-    images: int = 32,
+    images: int = IMAGES,
     limit: int | None = None,
     reduce_range: bool = False,
 ) -> Cost:
     """Write an int8 model with its card and classes into a folder, all of them or none.
 
-    Weights are symmetric int8 with a scale for each channel, activations uint8 in the range seen on the calibration
-    images: what ONNX Runtime runs fastest on the CPU.
+    Weights are symmetric int8 with a scale for each channel, activations uint8 over the range that ``PERCENTILE`` of
+    their values have on the calibration images: what ONNX Runtime runs fastest on the CPU.
 
     Args:
         model: a float model.
@@ -114,19 +119,25 @@ def _spread(samples: Sequence[Sample], count: int) -> list[Sample]:
 
 
 class _Calibration(CalibrationDataReader):  # type: ignore[misc]
-    """Model inputs of some images, one at a time."""
+    """Model inputs of some images, by ranges of them."""
 
-    def __init__(self, model: Model, samples: Sequence[Sample]) -> None:
-        self._inputs = self._read(model, samples)
+    def __init__(self, model: Model, samples: Sequence[Sample], progress: tqdm[Any]) -> None:
+        self._name, self._preprocess = model.card.input.name, Preprocessor(model.card.input)
+        self._samples, self._progress = samples, progress
+        self._waiting: Iterator[Sample] = iter(())
+
+    def __len__(self) -> int:
+        return len(self._samples)
+
+    def set_range(self, start_index: int, end_index: int) -> None:
+        self._waiting = iter(self._samples[start_index:end_index])
 
     def get_next(self) -> dict[str, NDArray[np.float32]] | None:
-        return next(self._inputs, None)
-
-    @staticmethod
-    def _read(model: Model, samples: Sequence[Sample]) -> Iterator[dict[str, NDArray[np.float32]]]:
-        preprocess = Preprocessor(model.card.input)
-        for sample in tqdm(samples, desc="calibrate", unit="image", disable=None):
-            yield {model.card.input.name: preprocess(read_image(sample.image)).copy()}
+        sample = next(self._waiting, None)
+        if sample is None:
+            return None
+        self._progress.update()
+        return {self._name: self._preprocess(read_image(sample.image)).copy()}
 
 
 def _write(model: Model, calibration: Sequence[Sample], folder: Path, reduce_range: bool) -> Model:
@@ -134,19 +145,25 @@ def _write(model: Model, calibration: Sequence[Sample], folder: Path, reduce_ran
     prepared, written = folder / "prepared.onnx", folder / "int8" / f"{model.path.stem}{SUFFIX}.onnx"
     written.parent.mkdir()
     _prepare(model, prepared)
-    _run(
-        model,
-        quantize_static,
-        prepared,
-        written,
-        _Calibration(model, calibration),
-        quant_format=QuantFormat.QDQ,
-        calibrate_method=CalibrationMethod.MinMax,
-        activation_type=QuantType.QUInt8,
-        weight_type=QuantType.QInt8,
-        per_channel=True,
-        reduce_range=reduce_range,
-    )
+    with tqdm(total=len(calibration), desc="calibrate", unit="image", disable=None) as progress, _quiet():
+        _run(
+            model,
+            quantize_static,
+            prepared,
+            written,
+            _Calibration(model, calibration, progress),
+            quant_format=QuantFormat.QDQ,
+            calibrate_method=CalibrationMethod.Percentile,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            per_channel=True,
+            reduce_range=reduce_range,
+            extra_options={
+                "CalibPercentile": PERCENTILE,
+                "CalibTensorRangeSymmetric": False,
+                "CalibStridedMinMax": 1,  # one image at a time: otherwise every activation of all is kept, gigabytes
+            },
+        )
     write_card(replace(model.card, name=model.card.name + SUFFIX), written.parent)
     return load_model(written)
 
@@ -156,13 +173,26 @@ def _prepare(model: Model, path: Path) -> None:
     graph = _run(model, onnx.load, model.path)
     if _QUANTISED.intersection(node.op_type for node in graph.graph.node):
         raise ConfigError(f"{model.path}: is quantised already; name the float model")
-    _run(model, quant_pre_process, model.path, path, skip_symbolic_shape=True)
+    with _quiet():
+        _run(model, quant_pre_process, model.path, path, skip_symbolic_shape=True)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep what the quantiser prints and logs about its own steps to itself."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with redirect_stdout(StringIO()):
+            yield
+    finally:
+        logging.disable(before)
 
 
 def _run(model: Model, work: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
     try:
         return work(*(str(argument) if isinstance(argument, Path) else argument for argument in arguments), **options)
-    except (ConfigError, EngineError):
+    except ClassaugError:
         raise
     except Exception as error:  # neither ONNX nor the quantiser has a base for its exceptions
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
@@ -173,7 +203,8 @@ def _cost(original: Model, made: Model, dataset: Dataset, held_out: Sequence[Sam
     names = original.card.classes.names
     present = [dataset.classes.names[number] for number in dataset.present]
     shared = tuple(name for name in present if name in names)
-    matrices, times = (ConfusionMatrix(len(shared)), ConfusionMatrix(len(shared))), ([], [])  # type: ignore[var-annotated]
+    matrices = ConfusionMatrix(len(shared)), ConfusionMatrix(len(shared))
+    times: tuple[list[float], list[float]] = ([], [])
     of_truth = _to_shared(dataset.classes.names, shared, NOT_SCORED, dataset.classes.unlabelled + 1)
     of_label = _to_shared(names, shared, len(shared), len(names))
     same = total = 0

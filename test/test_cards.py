@@ -176,6 +176,14 @@ def test_one_of_several_outputs_has_to_be_named(tmp_path: Path, capsys: pytest.C
     assert load_model(model).card.output.name == "two"
 
 
+def test_scores_that_are_positive_but_no_shares_are_logits(tmp_path: Path) -> None:
+    classes = write_classes(tmp_path / "three.csv", CLASSES[:3])
+    model = odd_model(tmp_path / "m.onnx", [1, 3, 6, 8], ["one"])
+    known = ["--mean", "0", "--scale", "1", "--color", "rgb", "--upsample", "half_pixel"]
+    assert classaug(["card", str(model), "--classes", str(classes), *known]) == 0
+    assert load_model(model).card.output.kind == "logits"
+
+
 def test_something_else_than_a_model_is_refused(
     tmp_path: Path, classes: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -230,7 +238,8 @@ def test_any_card_written_is_read_back(
     read = ModelCard.load(write_card(card, folder))
     assert replace(read, input=inputs) == card
     assert replace(read.input, mean=mean, scale=scale) == inputs
-    np.testing.assert_array_equal(np.float32((read.input.mean, read.input.scale)), np.float32((mean, scale)))
+    written = np.array((read.input.mean, read.input.scale), np.float32)
+    np.testing.assert_array_equal(written, np.array((mean, scale), np.float32))
 
 
 def test_numbers_have_no_more_digits_than_they_need() -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from tinymodels import SUB_CLASSES, write_dataset
 
+from classaug_ros.cards import noise, run_once
 from classaug_ros.classlists import shipped_classes
 from classaug_ros.cli import main as classaug
 from classaug_ros.engines import load_engine
@@ -22,13 +23,15 @@ from classaug_ros.rules import Rules
 torch = pytest.importorskip("torch", reason="needs the extra `export`")
 transformers = pytest.importorskip("transformers", reason="needs the extra `export`")
 
-from classaug_ros import export as exporting  # noqa: E402 (it imports both)
-from classaug_ros.cards import noise  # noqa: E402
-from classaug_ros.export import export, input_spec  # noqa: E402
+from classaug_ros.export import export, input_spec  # noqa: E402 (it imports both)
 
 NAMES = ("road", "person", "car")
 SIZE = {"height": 48, "width": 80}
-IMAGENET = {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225], "rescale_factor": 1 / 255}
+IMAGENET: dict[str, Any] = {
+    "image_mean": [0.485, 0.456, 0.406],
+    "image_std": [0.229, 0.224, 0.225],
+    "rescale_factor": 1 / 255,
+}
 STAGES = ["stage1", "stage2", "stage3", "stage4"]
 
 
@@ -251,8 +254,7 @@ def test_a_size_the_model_cannot_take_is_refused(tmp_path: Path) -> None:
 
 def test_an_export_that_is_not_the_same_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = save(tmp_path / "net", segformer(NAMES))
-    run = exporting.run_once
-    monkeypatch.setattr(exporting, "run_once", lambda model: run(model)[:, ::-1].copy())
+    monkeypatch.setattr("classaug_ros.export.run_once", lambda model: run_once(model)[:, ::-1].copy())
     with pytest.raises(EngineError, match="of the pixels of a random image another label"):
         export(str(source), tmp_path / "out")
     assert list((tmp_path / "out").iterdir()) == []

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from classaug_ros.cli.options import Commands, add_models, add_serial, at_least, load_pipeline, needs_ros
 from classaug_ros.errors import ConfigError
@@ -82,7 +82,7 @@ def _run(options: argparse.Namespace) -> None:
             evaluation = evaluate(pipeline, source, task, rules, limit=options.limit, watchers=watching, kept=kept)
         report = build_report(evaluation, pipeline, source, rules, turned=turned)
     write_report(report, options.report, pictures)
-    print(table_2(report) if evaluation.scoring.names else _shares(evaluation, rules))
+    print(table_2(report) if evaluation.scoring.names else _shares(report))
     if options.bag:
         print(_matched(evaluation))
     print(f"report: {options.report / 'report.html'}")
@@ -115,7 +115,7 @@ def _run_live(options: argparse.Namespace) -> None:
     )
     report = build_report(live.evaluation, pipeline, recording, rules, turned=turned, live=live.report())
     write_report(report, options.report, pictures)
-    print(table_2(report) if live.evaluation.scoring.names else _shares(live.evaluation, rules))
+    print(table_2(report) if live.evaluation.scoring.names else _shares(report))
     print(f"{_matched(live.evaluation)}\n{live.in_short()}\nreport: {options.report / 'report.html'}")
 
 
@@ -183,9 +183,9 @@ def _matched(evaluation: Evaluation) -> str:
     return f"{evaluation.images} frames, {len(found)} with ground truth{away}"
 
 
-def _shares(evaluation: Evaluation, rules: Rules) -> str:
+def _shares(report: Mapping[str, Any]) -> str:
     """Return the share of each output class over all frames, the largest first."""
-    frames = len(evaluation.frames)
-    means = [sum(frame.shares[number] for frame in evaluation.frames) / frames for number in range(len(rules.output))]
-    rows = sorted(zip(means, rules.output.names, rules.sources, strict=True), reverse=True)
-    return "\n".join(f"{share:7.2%}  {name} ({source})" for share, name, source in rows if share)
+    from classaug_ros.report.markdown import mean_shares
+
+    rows = sorted(zip(mean_shares(report), report["output"], strict=True), key=lambda row: row[0], reverse=True)
+    return "\n".join(f"{share:7.2%}  {shown['name']} ({shown['source']})" for share, shown in rows if share)

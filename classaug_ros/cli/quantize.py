@@ -18,7 +18,7 @@ def add(commands: Commands) -> None:
     parser.add_argument("--dataset", required=True, help="data set file (YAML), or as `classaug learn` takes it")
     parser.add_argument("--output", type=Path, required=True, help="folder for the int8 model, its card and classes")
     parser.add_argument(
-        "--images", type=at_least(1), default=32, help="images to calibrate on; the others are scored (default 32)"
+        "--images", type=at_least(1), default=16, help="images to calibrate on; the others are scored (default 16)"
     )
     parser.add_argument("--limit", type=at_least(1), help="score so many of the others only")
     parser.add_argument(
