@@ -8,10 +8,10 @@ from typing import Any
 
 from tinymodels import World
 
-from classaug_ros.dataset import Dataset, load_dataset
-from classaug_ros.evaluate import Evaluation, Watcher, evaluate
-from classaug_ros.examples import Example, Source
-from classaug_ros.learn import count, derive_rules
+from classaug_ros.data.dataset import Dataset, load_dataset
+from classaug_ros.data.examples import Example, Source
+from classaug_ros.evaluation.evaluate import Evaluation, Watcher, evaluate
+from classaug_ros.learning.learn import count, derive_rules
 from classaug_ros.models import load_model
 from classaug_ros.pipeline import Pipeline
 from classaug_ros.report import Pictures, Turned, build_report

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from rosbags.highlevel import AnyReader
 
-from classaug_ros.bags import (
+from classaug_ros.data.bags import (
     COMPRESSED_IMAGE,
     FOLDER_RATE,
     IMAGE,

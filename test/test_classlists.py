@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from classaug_ros.classlists import SHIPPED, classes_named, colors, shipped_classes
+from classaug_ros.convert.classlists import SHIPPED, classes_named, colors, shipped_classes
 
 
 @pytest.mark.parametrize("known", SHIPPED)

@@ -14,7 +14,7 @@ from tinymodels import World, write_dataset, write_world
 
 from classaug_ros import __version__
 from classaug_ros.cli import main as classaug
-from classaug_ros.counts import Counts
+from classaug_ros.learning.counts import Counts
 from classaug_ros.rules import Rules
 from classaug_ros.task import Task
 

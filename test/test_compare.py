@@ -13,7 +13,7 @@ from reports import evaluate_world
 from tinymodels import write_world
 
 from classaug_ros.cli import main as classaug
-from classaug_ros.compare import load_runs, to_markdown, warnings
+from classaug_ros.evaluation.compare import load_runs, to_markdown, warnings
 from classaug_ros.report import write_report
 
 Report = dict[str, Any]

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import confusion_matrix, jaccard_score
 
-from classaug_ros.confusion import ConfusionMatrix, mean_iou
+from classaug_ros.evaluation.confusion import ConfusionMatrix, mean_iou
 
 
 @settings(max_examples=100)

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from classaug_ros.counts import Counts, merge
 from classaug_ros.errors import ConfigError
+from classaug_ros.learning.counts import Counts, merge
 
 
 def counts_of(m: int = 2, n: int = 3, seed: int | None = None, images: tuple[str, ...] = (), **changes: Any) -> Counts:

@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 from tinymodels import IGNORED, SUB_CLASSES, write_classes, write_dataset
 
-from classaug_ros.dataset import Dataset, load_dataset
+from classaug_ros.data.dataset import Dataset, load_dataset
 from classaug_ros.errors import ConfigError, ImageError
 
 SIZE = (6, 9)

@@ -13,7 +13,7 @@ pytest.importorskip("rclpy")
 
 from ros import own_domain
 
-from classaug_ros.bags import BagReader, decode_message
+from classaug_ros.data.bags import BagReader, decode_message
 from classaug_ros.demo import run as demo
 from classaug_ros.errors import ConfigError
 

@@ -15,16 +15,16 @@ from numpy.typing import NDArray
 from sklearn.metrics import jaccard_score
 from tinymodels import MAIN_CLASSES, SUB_CLASSES, World, write_dataset, write_world
 
-from classaug_ros.dataset import load_dataset
+from classaug_ros.data.dataset import load_dataset
+from classaug_ros.data.examples import Example
 from classaug_ros.errors import ConfigError
-from classaug_ros.evaluate import Evaluation, Prediction, evaluate, label_files
-from classaug_ros.examples import Example
+from classaug_ros.evaluation.evaluate import Evaluation, Prediction, evaluate, label_files
+from classaug_ros.evaluation.scoring import METHODS
 from classaug_ros.images import Frame
-from classaug_ros.learn import count, derive_rules
+from classaug_ros.learning.learn import count, derive_rules
 from classaug_ros.models import load_model
 from classaug_ros.pipeline import Pipeline
 from classaug_ros.rules import Rules
-from classaug_ros.scoring import METHODS
 from classaug_ros.task import Task
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"

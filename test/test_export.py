@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from tinymodels import SUB_CLASSES, write_dataset
 
-from classaug_ros.cards import noise, run_once
-from classaug_ros.classlists import shipped_classes
 from classaug_ros.cli import main as classaug
+from classaug_ros.convert.cards import noise, run_once
+from classaug_ros.convert.classlists import shipped_classes
 from classaug_ros.engines import load_engine
 from classaug_ros.errors import ConfigError, EngineError
 from classaug_ros.models import load_model
@@ -23,7 +23,7 @@ from classaug_ros.rules import Rules
 torch = pytest.importorskip("torch", reason="needs the extra `export`")
 transformers = pytest.importorskip("transformers", reason="needs the extra `export`")
 
-from classaug_ros.export import export, input_spec  # noqa: E402 (it imports both)
+from classaug_ros.convert.export import export, input_spec  # noqa: E402 (it imports both)
 
 NAMES = ("road", "person", "car")
 SIZE = {"height": 48, "width": 80}
@@ -254,7 +254,7 @@ def test_a_size_the_model_cannot_take_is_refused(tmp_path: Path) -> None:
 
 def test_an_export_that_is_not_the_same_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = save(tmp_path / "net", segformer(NAMES))
-    monkeypatch.setattr("classaug_ros.export.run_once", lambda model: run_once(model)[:, ::-1].copy())
+    monkeypatch.setattr("classaug_ros.convert.export.run_once", lambda model: run_once(model)[:, ::-1].copy())
     with pytest.raises(EngineError, match="of the pixels of a random image another label"):
         export(str(source), tmp_path / "out")
     assert list((tmp_path / "out").iterdir()) == []

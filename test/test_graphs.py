@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from tinymodels import IR_VERSION, OPSET
 
-from classaug_ros.cards import noise
+from classaug_ros.convert.cards import noise
+from classaug_ros.convert.graphs import cut_upsampling, declare_output
 from classaug_ros.engines.onnxrt import OnnxRuntimeEngine, declared
-from classaug_ros.graphs import cut_upsampling, declare_output
 from classaug_ros.labels import LabelSpace
 from classaug_ros.models import InputSpec, Model, ModelCard, OutputSpec
 

@@ -13,10 +13,18 @@ from hypothesis import strategies as st
 from tinymodels import MAIN_CLASSES, SUB_CLASSES, write_world
 
 from classaug_ros.cli import main as classaug
-from classaug_ros.counts import Counts
 from classaug_ros.errors import ConfigError
-from classaug_ros.inspection import Tie, describe, near_ties, never_produced, never_similar, outcomes, summarise
-from classaug_ros.learn import derive_rules
+from classaug_ros.learning.counts import Counts
+from classaug_ros.learning.inspection import (
+    Tie,
+    describe,
+    near_ties,
+    never_produced,
+    never_similar,
+    outcomes,
+    summarise,
+)
+from classaug_ros.learning.learn import derive_rules
 from classaug_ros.rules import Rules
 from classaug_ros.task import Task
 

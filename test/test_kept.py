@@ -18,14 +18,14 @@ import pytest
 from tinymodels import World, write_dataset, write_world
 
 from classaug_ros.cli import main as classaug
-from classaug_ros.dataset import load_dataset
+from classaug_ros.data.dataset import load_dataset
+from classaug_ros.data.examples import Example
 from classaug_ros.errors import ImageError
-from classaug_ros.evaluate import Evaluation, evaluate
-from classaug_ros.examples import Example
+from classaug_ros.evaluation.evaluate import Evaluation, evaluate
+from classaug_ros.evaluation.kept import KeptPredictions
 from classaug_ros.images import Frame
-from classaug_ros.kept import KeptPredictions
 from classaug_ros.labels import LabelMap
-from classaug_ros.learn import count, derive_rules
+from classaug_ros.learning.learn import count, derive_rules
 from classaug_ros.models import load_model
 from classaug_ros.pipeline import Pipeline
 from classaug_ros.task import Task

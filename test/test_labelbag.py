@@ -14,8 +14,8 @@ import yaml
 from rosbags.highlevel import AnyReader
 from tinymodels import World, write_world
 
-from classaug_ros.bags import START_NS, make_bag
 from classaug_ros.cli import main as classaug
+from classaug_ros.data.bags import START_NS, make_bag
 from classaug_ros.images import Frame
 from classaug_ros.models import load_model
 from classaug_ros.pipeline import Pipeline

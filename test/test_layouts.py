@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from tinymodels import write_classes, write_model
 
 from classaug_ros.cli import main as classaug
-from classaug_ros.dataset import Dataset
+from classaug_ros.data.dataset import Dataset
+from classaug_ros.data.layouts import open_annotations, open_dataset
 from classaug_ros.errors import ConfigError
-from classaug_ros.evaluate import evaluate
+from classaug_ros.evaluation.evaluate import evaluate
 from classaug_ros.labels import LabelSpace
-from classaug_ros.layouts import open_annotations, open_dataset
-from classaug_ros.learn import count, derive_rules
+from classaug_ros.learning.learn import count, derive_rules
 from classaug_ros.models import load_model
 from classaug_ros.pipeline import Pipeline
 from classaug_ros.shipped import shipped

@@ -18,12 +18,12 @@ import pytest
 from numpy.typing import NDArray
 from tinymodels import MAIN_CLASSES, SUB_CLASSES, World, write_dataset, write_model, write_world
 
-from classaug_ros import learn
 from classaug_ros.cli import main as classaug
-from classaug_ros.counts import Counts, merge
-from classaug_ros.dataset import Dataset, Sample, load_dataset
+from classaug_ros.data.dataset import Dataset, Sample, load_dataset
 from classaug_ros.errors import ConfigError, ImageError
-from classaug_ros.learn import count, derive_rules
+from classaug_ros.learning import learn
+from classaug_ros.learning.counts import Counts, merge
+from classaug_ros.learning.learn import count, derive_rules
 from classaug_ros.models import load_model
 from classaug_ros.pipeline import Pipeline
 from classaug_ros.rules import Rules
@@ -227,7 +227,8 @@ def test_memory_does_not_grow_with_the_images(tmp_path: Path) -> None:
 # A child that writes its counts all the time, as a long run does every CHECKPOINT_SECONDS.
 CHILD = """
 import signal, sys
-from classaug_ros import cli, learn
+from classaug_ros import cli
+from classaug_ros.learning import learn
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it in what runs in its background
 learn.CHECKPOINT_SECONDS = 0.0
 sys.exit(cli.main(sys.argv[1:]))

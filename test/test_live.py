@@ -16,12 +16,12 @@ pytest.importorskip("rclpy")
 from ros import Peer, Process, eventually
 from sensor_msgs.msg import Image
 
-from classaug_ros.bags import COMPRESSED_IMAGE, IMAGE, BagReader, BagWriter, make_bag
 from classaug_ros.cli import main as classaug
+from classaug_ros.data.bags import COMPRESSED_IMAGE, IMAGE, BagReader, BagWriter, make_bag
+from classaug_ros.data.recordings import open_recording
 from classaug_ros.errors import ConfigError
-from classaug_ros.live import Account, _play, evaluate_live
+from classaug_ros.evaluation.live import Account, _play, evaluate_live
 from classaug_ros.pipeline import Pipeline
-from classaug_ros.recordings import open_recording
 from classaug_ros.rules import Rules
 from classaug_ros.task import Task
 

@@ -54,19 +54,26 @@ ROS = {
 PART_OF_RCLPY = {"builtin_interfaces"}
 
 CORE = ("errors", "files", "yamlfile", "labels", "task", "rules", "models", "images", "preprocess", "engines", "fusion")
-TOPS = ("node.lifecycle", "learn", "evaluate")
+TOPS = ("node.lifecycle", "learning.learn", "evaluation.evaluate")
 NODE_HOMES = {f"node.{name}" for name in ("__main__", "lifecycle", "declared", "camera_topics", "label_info", "qos")}
-ROS_HOMES = NODE_HOMES | {"bench.cameras", "listener", "player", "demo.recorder", "demo.run"}
+ROS_HOMES = NODE_HOMES | {"bench.cameras", "running.listener", "running.player", "demo.recorder", "demo.run"}
 HOMES = {
     **dict.fromkeys(ROS, ROS_HOMES),
     "cv_bridge": {"images"},
     "numba": {"fusion.cpu"},
-    "onnxruntime": {"engines.onnxrt", "quantize"},
-    "rosbags": {"bags"},
-    "onnx": {"export", "graphs", "quantize"},
-    "torch": {"demo.network", "demo.train", "export"},
-    "tqdm": {"learn", "evaluate", "live", "quantize", "bench.steps", "bench.running"},
-    "transformers": {"export"},
+    "onnxruntime": {"engines.onnxrt", "convert.quantize"},
+    "rosbags": {"data.bags"},
+    "onnx": {"convert.export", "convert.graphs", "convert.quantize"},
+    "torch": {"demo.network", "demo.train", "convert.export"},
+    "tqdm": {
+        "learning.learn",
+        "evaluation.evaluate",
+        "evaluation.live",
+        "convert.quantize",
+        "bench.steps",
+        "bench.running",
+    },
+    "transformers": {"convert.export"},
     "vision_msgs": {"node.label_info"},
     "yaml": {"yamlfile"},
 }

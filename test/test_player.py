@@ -23,10 +23,10 @@ from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import String
 
-from classaug_ros.bags import START_NS, BagReader, BagWriter, Storage, make_bag
+from classaug_ros.data.bags import START_NS, BagReader, BagWriter, Storage, make_bag
 from classaug_ros.errors import ConfigError
 from classaug_ros.images import decode_image, read_image
-from classaug_ros.player import Playback, _timeline, play
+from classaug_ros.running.player import Playback, _timeline, play
 
 pytestmark = pytest.mark.ros
 
@@ -38,7 +38,7 @@ PROGRAM = """
 import json, sys
 from dataclasses import asdict
 from pathlib import Path
-from classaug_ros.player import play
+from classaug_ros.running.player import play
 try:
     print(json.dumps(asdict(play(Path(sys.argv[1]), **json.loads(sys.argv[2])))))
 except KeyboardInterrupt:

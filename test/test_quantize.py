@@ -16,14 +16,14 @@ from tinymodels import SUB_CLASSES, World, write_dataset, write_model, write_wor
 
 from classaug_ros import fusion
 from classaug_ros.cli import main as classaug
-from classaug_ros.confusion import ConfusionMatrix, mean_iou
-from classaug_ros.dataset import Dataset, Sample, load_dataset
+from classaug_ros.convert.quantize import quantize, split
+from classaug_ros.data.dataset import Dataset, Sample, load_dataset
 from classaug_ros.engines import load_engine
 from classaug_ros.errors import ConfigError
+from classaug_ros.evaluation.confusion import ConfusionMatrix, mean_iou
 from classaug_ros.labels import LabelSpace
 from classaug_ros.models import Model, load_model
 from classaug_ros.preprocess import Preprocessor
-from classaug_ros.quantize import quantize, split
 
 
 @pytest.fixture

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, Writer
 from tinymodels import IGNORED, World, write_world
 
-from classaug_ros.bags import (
+from classaug_ros.cli import main as classaug
+from classaug_ros.data.bags import (
     COMPRESSED_IMAGE,
     IMAGE,
     START_NS,
@@ -28,11 +29,10 @@ from classaug_ros.bags import (
     make_bag,
     text_message,
 )
-from classaug_ros.cli import main as classaug
-from classaug_ros.dataset import Annotations, load_annotations
+from classaug_ros.data.dataset import Annotations, load_annotations
+from classaug_ros.data.groundtruth import _nearest
+from classaug_ros.data.recordings import GroundTruth, Recording, camera_names, open_recording
 from classaug_ros.errors import ConfigError, ImageError
-from classaug_ros.groundtruth import _nearest
-from classaug_ros.recordings import GroundTruth, Recording, camera_names, open_recording
 
 TOPIC = "/front/image_raw"
 SECOND = 10**9

@@ -13,7 +13,7 @@ from tinymodels import SUB_CLASSES, write_world
 
 from classaug_ros import __version__
 from classaug_ros.errors import ConfigError
-from classaug_ros.evaluate import Evaluation
+from classaug_ros.evaluation.evaluate import Evaluation
 from classaug_ros.models import load_model
 from classaug_ros.pipeline import Pipeline
 from classaug_ros.report import Pictures, build_report, load_report, table_2, to_markdown, write_report

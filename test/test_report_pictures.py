@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from reports import Drive
 from tinymodels import World, write_world
 
-from classaug_ros.dataset import load_dataset
-from classaug_ros.evaluate import FrameScore, Prediction
-from classaug_ros.examples import Example
+from classaug_ros.data.dataset import load_dataset
+from classaug_ros.data.examples import Example
+from classaug_ros.evaluation.evaluate import FrameScore, Prediction
 from classaug_ros.images import Frame
 from classaug_ros.report.pictures import KEPT, Pictures, truth_palette
 from classaug_ros.rules import Provenance, Rules

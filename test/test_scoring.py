@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from classaug_ros.dataset import Dataset, load_dataset
+from classaug_ros.data.dataset import Dataset, load_dataset
 from classaug_ros.errors import ConfigError
+from classaug_ros.evaluation.scoring import METHODS, NOT_SCORED, Scoring, scoring_for
 from classaug_ros.labels import LabelSpace
-from classaug_ros.scoring import METHODS, NOT_SCORED, Scoring, scoring_for
 from classaug_ros.task import Task
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"

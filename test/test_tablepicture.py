@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from classaug_ros.counts import Counts
 from classaug_ros.drawing import INK, PAPER
 from classaug_ros.labels import LabelSpace
+from classaug_ros.learning.counts import Counts
+from classaug_ros.learning.tablepicture import FADED, GRID, draw_table, encode
 from classaug_ros.rules import Provenance, Rules, derive
-from classaug_ros.tablepicture import FADED, GRID, draw_table, encode
 from classaug_ros.task import Task
 
 

@@ -13,13 +13,13 @@ from reports import CAMERAS, STEP, evaluate_world
 from tinymodels import write_world
 
 from classaug_ros.cli import main as classaug
-from classaug_ros.dataset import load_dataset
+from classaug_ros.data.dataset import load_dataset
+from classaug_ros.data.examples import Example
 from classaug_ros.errors import ConfigError
-from classaug_ros.evaluate import FrameScore, Prediction
-from classaug_ros.examples import Example
+from classaug_ros.evaluation.evaluate import FrameScore, Prediction
+from classaug_ros.evaluation.video import RATE, OverlayVideo, VideoFile, above, frame_rate, legend_strip
 from classaug_ros.images import Frame
 from classaug_ros.rules import Rules
-from classaug_ros.video import RATE, OverlayVideo, VideoFile, above, frame_rate, legend_strip
 
 COLORS = [(200, 40, 40), (40, 200, 40), (40, 40, 200)]
 

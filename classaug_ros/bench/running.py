@@ -16,9 +16,9 @@ from classaug_ros.bench.steps import PERCENTILES, both_engines, machine
 from classaug_ros.errors import ClassaugError
 from classaug_ros.images import Frame
 from classaug_ros.models import Model
-from classaug_ros.nodeprocess import NodeProcess, ros_environment
 from classaug_ros.pipeline import Pipeline
-from classaug_ros.usage import UsageSampler
+from classaug_ros.running.nodeprocess import NodeProcess, ros_environment
+from classaug_ros.running.usage import UsageSampler
 
 START_TIMEOUT = 60.0  # seconds; the first start of all compiles
 SETTLE = 1.5  # seconds before and after the frames, for discovery and for the last diagnostics

@@ -39,7 +39,7 @@ def add_play(commands: Commands) -> None:
 
 
 def _make_bag(options: argparse.Namespace) -> None:
-    from classaug_ros.bags import make_bag
+    from classaug_ros.data.bags import make_bag
 
     frames = make_bag(
         options.images,
@@ -54,7 +54,7 @@ def _make_bag(options: argparse.Namespace) -> None:
 
 def _play(options: argparse.Namespace) -> None:
     with needs_ros():
-        from classaug_ros.player import play
+        from classaug_ros.running.player import play
     play(
         options.bag,
         rate=options.rate,

@@ -12,7 +12,7 @@ from classaug_ros.cli.options import Commands, size
 from classaug_ros.errors import ConfigError
 
 if TYPE_CHECKING:
-    from classaug_ros.cards import Interface, Knowledge
+    from classaug_ros.convert.cards import Interface, Knowledge
     from classaug_ros.labels import LabelSpace
 
 COLORS = ("rgb", "bgr")
@@ -47,7 +47,7 @@ def add(commands: Commands) -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
-    from classaug_ros.cards import CLASSES_NAME, complete, interface, refuse_overwriting, run_once, write_card
+    from classaug_ros.convert.cards import CLASSES_NAME, complete, interface, refuse_overwriting, run_once, write_card
     from classaug_ros.models import CARD_NAME, load_model
 
     if not options.force:
@@ -72,7 +72,7 @@ def _run(options: argparse.Namespace) -> None:
 
 def _knowledge(options: argparse.Namespace, found: Interface) -> Knowledge:
     """Gather what the file does not tell from the options, then from the terminal."""
-    from classaug_ros.cards import Knowledge
+    from classaug_ros.convert.cards import Knowledge
 
     given = _given(options, found)
     missing = {key: question for key, question in _questions(found).items() if key not in given}
@@ -154,7 +154,7 @@ def _answer(question: str, parse: Parse) -> Any | None:
 
 
 def _classes(text: str) -> LabelSpace:
-    from classaug_ros.classlists import SHIPPED, shipped_classes
+    from classaug_ros.convert.classlists import SHIPPED, shipped_classes
     from classaug_ros.labels import LabelSpace
 
     return shipped_classes(text) if text in SHIPPED else LabelSpace.from_csv(Path(text))
@@ -190,7 +190,7 @@ def _triple(numbers: list[float]) -> tuple[float, ...]:
 
 
 def _imagenet(color: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    from classaug_ros.cards import IMAGENET_MEAN, IMAGENET_SCALE
+    from classaug_ros.convert.cards import IMAGENET_MEAN, IMAGENET_SCALE
 
     step = 1 if color == "rgb" else -1
     return IMAGENET_MEAN[::step], IMAGENET_SCALE[::step]

@@ -12,9 +12,9 @@ from classaug_ros.cli.options import Commands, add_models, add_serial, at_least,
 from classaug_ros.errors import ConfigError
 
 if TYPE_CHECKING:
-    from classaug_ros.evaluate import Evaluation, Watcher
+    from classaug_ros.data.recordings import GroundTruth, Recording
+    from classaug_ros.evaluation.evaluate import Evaluation, Watcher
     from classaug_ros.pipeline import Pipeline
-    from classaug_ros.recordings import GroundTruth, Recording
     from classaug_ros.rules import Rules
 
 TOLERANCE = 0.02
@@ -63,9 +63,9 @@ def _add_recording(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
-    from classaug_ros.evaluate import evaluate
+    from classaug_ros.data.layouts import open_dataset
+    from classaug_ros.evaluation.evaluate import evaluate
     from classaug_ros.files import writable
-    from classaug_ros.layouts import open_dataset
     from classaug_ros.report import Pictures, Turned, build_report, table_2, write_report
     from classaug_ros.rules import Rules
     from classaug_ros.task import Task
@@ -95,7 +95,7 @@ def _run_live(options: argparse.Namespace) -> None:
     from classaug_ros.task import Task
 
     with needs_ros():
-        from classaug_ros.live import evaluate_live
+        from classaug_ros.evaluation.live import evaluate_live
     _check(options)
     recording = _recording(options)
     task, rules = Task.load(options.task), Rules.load(options.rules)
@@ -132,14 +132,14 @@ def _check(options: argparse.Namespace) -> None:
 
 
 def _recording(options: argparse.Namespace) -> Recording:
-    from classaug_ros.recordings import open_recording
+    from classaug_ros.data.recordings import open_recording
 
     return open_recording(options.bag, options.topic or (), _truth(options))
 
 
 def _truth(options: argparse.Namespace) -> GroundTruth | None:
-    from classaug_ros.layouts import open_annotations
-    from classaug_ros.recordings import ORDER, STAMP, GroundTruth
+    from classaug_ros.data.layouts import open_annotations
+    from classaug_ros.data.recordings import ORDER, STAMP, GroundTruth
 
     if not options.dataset:
         if options.truth:
@@ -159,18 +159,18 @@ def _truth(options: argparse.Namespace) -> GroundTruth | None:
 
 @contextmanager
 def _watchers(options: argparse.Namespace, pipeline: Pipeline, rules: Rules) -> Iterator[list[Watcher]]:
-    from classaug_ros.evaluate import label_files
+    from classaug_ros.evaluation.evaluate import label_files
 
     with ExitStack() as stack:
         watchers: list[Watcher] = []
         if options.save_labels:
             watchers.append(label_files(options.report / "labels"))
         if options.video:
-            from classaug_ros.video import OverlayVideo
+            from classaug_ros.evaluation.video import OverlayVideo
 
             watchers.append(stack.enter_context(OverlayVideo(options.report, rules)))
         if options.write_bag:
-            from classaug_ros.labelbag import LabelBag
+            from classaug_ros.evaluation.labelbag import LabelBag
 
             watchers.append(stack.enter_context(LabelBag(options.write_bag, pipeline, rules)))
         yield watchers

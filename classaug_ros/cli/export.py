@@ -21,14 +21,14 @@ def add(commands: Commands) -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
-    from classaug_ros.cards import CLASSES_NAME, refuse_overwriting
+    from classaug_ros.convert.cards import CLASSES_NAME, refuse_overwriting
     from classaug_ros.files import writable
     from classaug_ros.models import CARD_NAME
 
     if not options.force:
         refuse_overwriting(options.output, "model.onnx", CARD_NAME, CLASSES_NAME)
     with extra("export"):
-        from classaug_ros.export import export
+        from classaug_ros.convert.export import export
     writable(options.output / "model.onnx")
     made = export(options.model, options.output, options.size)
     inputs, output = made.card.input, made.card.output

@@ -25,9 +25,9 @@ def add(commands: Commands) -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
-    from classaug_ros.counts import Counts, merge
     from classaug_ros.errors import ConfigError
-    from classaug_ros.inspection import describe
+    from classaug_ros.learning.counts import Counts, merge
+    from classaug_ros.learning.inspection import describe
     from classaug_ros.rules import Rules
     from classaug_ros.task import Task
 
@@ -41,7 +41,7 @@ def _run(options: argparse.Namespace) -> None:
     text = describe(rules, counts, task)
     if options.picture:
         from classaug_ros.files import write_whole
-        from classaug_ros.tablepicture import draw_table, encode
+        from classaug_ros.learning.tablepicture import draw_table, encode
 
         write_whole(options.picture, encode(draw_table(rules, counts)))
     print(text)

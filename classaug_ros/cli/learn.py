@@ -31,10 +31,10 @@ def add(commands: Commands) -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
-    from classaug_ros.counts import Counts, merge
     from classaug_ros.files import writable
-    from classaug_ros.inspection import summarise
-    from classaug_ros.learn import count, derive_rules
+    from classaug_ros.learning.counts import Counts, merge
+    from classaug_ros.learning.inspection import summarise
+    from classaug_ros.learning.learn import count, derive_rules
     from classaug_ros.task import Task
 
     task = Task.load(options.task)
@@ -47,7 +47,7 @@ def _run(options: argparse.Namespace) -> None:
         if not (options.dataset and options.main and options.sub):
             raise ConfigError("give --main, --sub and --dataset, or --from-counts")
         path = options.counts or options.output.with_suffix(".counts.npz")
-        from classaug_ros.layouts import open_dataset
+        from classaug_ros.data.layouts import open_dataset
 
         datasets = [open_dataset(dataset) for dataset in options.dataset]
         with load_pipeline(options) as pipeline:

@@ -28,16 +28,16 @@ def add(commands: Commands) -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
-    from classaug_ros.cards import CLASSES_NAME, refuse_overwriting
+    from classaug_ros.convert.cards import CLASSES_NAME, refuse_overwriting
+    from classaug_ros.data.layouts import open_dataset
     from classaug_ros.files import writable
-    from classaug_ros.layouts import open_dataset
     from classaug_ros.models import CARD_NAME, load_model
 
     model, dataset = load_model(options.model, options.card), open_dataset(options.dataset)
     if not options.force:
         refuse_overwriting(options.output, CARD_NAME, CLASSES_NAME)
     with extra("quantize"):
-        from classaug_ros.quantize import SUFFIX, quantize
+        from classaug_ros.convert.quantize import SUFFIX, quantize
     writable(options.output / CARD_NAME)
     cost = quantize(
         model,

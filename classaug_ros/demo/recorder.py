@@ -13,7 +13,7 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile
 
-from classaug_ros.bags import BagWriter, decode_message
+from classaug_ros.data.bags import BagWriter, decode_message
 
 IMAGE = "sensor_msgs/msg/Image"
 

@@ -19,23 +19,23 @@ import cv2
 import numpy as np
 
 from classaug_ros import fusion
-from classaug_ros.bags import BagReader, BagWriter, decode_message, make_bag
-from classaug_ros.dataset import Dataset, load_dataset
+from classaug_ros.data.bags import BagReader, BagWriter, decode_message, make_bag
+from classaug_ros.data.dataset import Dataset, load_dataset
 from classaug_ros.demo.datasets import write_dataset, write_drive
 from classaug_ros.demo.sheet import contact_sheet, sheet_width, write_picture
 from classaug_ros.errors import ClassaugError, ConfigError
-from classaug_ros.evaluate import Watcher, evaluate, label_files
+from classaug_ros.evaluation.evaluate import Watcher, evaluate, label_files
+from classaug_ros.evaluation.video import VideoFile, above, legend_strip
 from classaug_ros.images import decode_image
-from classaug_ros.inspection import summarise
-from classaug_ros.learn import count, derive_rules
+from classaug_ros.learning.inspection import summarise
+from classaug_ros.learning.learn import count, derive_rules
 from classaug_ros.models import load_model
-from classaug_ros.nodeprocess import NodeProcess, ros_environment
 from classaug_ros.pipeline import Pipeline
 from classaug_ros.report import Pictures, Turned, build_report, table_2, write_report
 from classaug_ros.report.pictures import truth_palette
 from classaug_ros.rules import Rules
+from classaug_ros.running.nodeprocess import NodeProcess, ros_environment
 from classaug_ros.task import Task
-from classaug_ros.video import VideoFile, above, legend_strip
 
 HERE = Path(__file__).resolve().parent
 MARKER = ".classaug-demo"  # says that a folder is ours to empty

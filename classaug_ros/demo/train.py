@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
-from classaug_ros.cards import write_card
+from classaug_ros.convert.cards import write_card
 from classaug_ros.demo import parts
 from classaug_ros.demo.network import StreetNet, export
 from classaug_ros.demo.scenes import render_scene

@@ -13,8 +13,8 @@ import cv2
 import numpy as np
 
 from classaug_ros import __version__
-from classaug_ros.evaluate import Evaluation, FrameScore
-from classaug_ros.examples import Source
+from classaug_ros.data.examples import Source
+from classaug_ros.evaluation.evaluate import Evaluation, FrameScore
 from classaug_ros.pipeline import Pipeline
 from classaug_ros.report.turned import Turned
 from classaug_ros.rules import Rules

@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from classaug_ros import fusion
+from classaug_ros.data.examples import Example, Source
 from classaug_ros.drawing import shrunk
-from classaug_ros.evaluate import Prediction
-from classaug_ros.examples import Example, Source
+from classaug_ros.evaluation.evaluate import Prediction
+from classaug_ros.evaluation.scoring import scoring_for
 from classaug_ros.labels import LabelMap
 from classaug_ros.rules import Rules
-from classaug_ros.scoring import scoring_for
 from classaug_ros.task import Task
 
 KEPT = 3  # frames of each kind

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from classaug_ros.evaluate import Prediction
-from classaug_ros.examples import Example
+from classaug_ros.data.examples import Example
+from classaug_ros.evaluation.evaluate import Prediction
 from classaug_ros.rules import Rules
 
 

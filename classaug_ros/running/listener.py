@@ -18,8 +18,8 @@ from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import Image
 
-from classaug_ros.bags import IMAGE, decode_message
-from classaug_ros.groundtruth import label_image
+from classaug_ros.data.bags import IMAGE, decode_message
+from classaug_ros.data.groundtruth import label_image
 from classaug_ros.labels import LabelMap
 
 DEPTH = 50  # labels that may wait while one is written

@@ -12,8 +12,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from classaug_ros.bags import COMPRESSED_IMAGE, IMAGE, BagReader, BagTopic, decode_message
-from classaug_ros.dataset import Annotations
+from classaug_ros.data.bags import COMPRESSED_IMAGE, IMAGE, BagReader, BagTopic, decode_message
+from classaug_ros.data.dataset import Annotations
 from classaug_ros.errors import ConfigError
 from classaug_ros.labels import LabelMap
 

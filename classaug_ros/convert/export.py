@@ -24,10 +24,10 @@ from transformers.image_processing_base import ImageProcessingMixin
 from transformers.utils import logging
 
 from classaug_ros import fusion
-from classaug_ros.cards import Knowledge, complete, interface, noise, run_once, write_card
-from classaug_ros.classlists import classes_named
+from classaug_ros.convert.cards import Knowledge, complete, interface, noise, run_once, write_card
+from classaug_ros.convert.classlists import classes_named
+from classaug_ros.convert.graphs import cut_upsampling, declare_output
 from classaug_ros.errors import ConfigError, EngineError
-from classaug_ros.graphs import cut_upsampling, declare_output
 from classaug_ros.models import InputSpec, Model, ModelCard, Upsampling, load_model
 
 INPUT, OUTPUT, OPSET = "image", "logits", 17

@@ -9,11 +9,11 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from classaug_ros.bags import COMPRESSED_IMAGE, IMAGE, BagMessage, BagReader, BagTopic, decode_message
-from classaug_ros.dataset import Annotations
+from classaug_ros.data.bags import COMPRESSED_IMAGE, IMAGE, BagMessage, BagReader, BagTopic, decode_message
+from classaug_ros.data.dataset import Annotations
+from classaug_ros.data.examples import Example
+from classaug_ros.data.groundtruth import Find, Way, by_order, by_stamp, from_topic
 from classaug_ros.errors import ConfigError, ImageError
-from classaug_ros.examples import Example
-from classaug_ros.groundtruth import Find, Way, by_order, by_stamp, from_topic
 from classaug_ros.images import decode_compressed, decode_image
 
 ORDER, STAMP = "order", "stamp"

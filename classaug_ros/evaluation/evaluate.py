@@ -13,16 +13,16 @@ import numpy as np
 from tqdm import tqdm
 
 from classaug_ros import fusion
-from classaug_ros.confusion import ConfusionMatrix, mean_iou
+from classaug_ros.data.examples import Example, Source
 from classaug_ros.errors import ConfigError
-from classaug_ros.examples import Example, Source
+from classaug_ros.evaluation.confusion import ConfusionMatrix, mean_iou
+from classaug_ros.evaluation.kept import KeptPredictions
+from classaug_ros.evaluation.scoring import METHODS, Scoring, scoring_for
 from classaug_ros.files import write_whole
 from classaug_ros.interruption import interruption
-from classaug_ros.kept import KeptPredictions
 from classaug_ros.labels import LabelMap
 from classaug_ros.pipeline import Pipeline
 from classaug_ros.rules import Rules
-from classaug_ros.scoring import METHODS, Scoring, scoring_for
 from classaug_ros.task import Task
 
 

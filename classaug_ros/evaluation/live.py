@@ -17,20 +17,20 @@ import numpy as np
 from tqdm import tqdm
 
 from classaug_ros import fusion
-from classaug_ros.bags import COMPRESSED_IMAGE, BagMessage, decode_message
+from classaug_ros.data.bags import COMPRESSED_IMAGE, BagMessage, decode_message
+from classaug_ros.data.examples import Example
+from classaug_ros.data.recordings import Recording, camera_names
 from classaug_ros.errors import ConfigError
-from classaug_ros.evaluate import Evaluation, Prediction, Scorer, Watcher, check_task
-from classaug_ros.examples import Example
+from classaug_ros.evaluation.evaluate import Evaluation, Prediction, Scorer, Watcher, check_task
+from classaug_ros.evaluation.scoring import METHODS, scoring_for
 from classaug_ros.labels import LabelMap
-from classaug_ros.listener import Listener
-from classaug_ros.nodeprocess import NodeProcess
 from classaug_ros.pipeline import Pipeline
-from classaug_ros.player import play
-from classaug_ros.recordings import Recording, camera_names
 from classaug_ros.rules import Rules
-from classaug_ros.scoring import METHODS, scoring_for
+from classaug_ros.running.listener import Listener
+from classaug_ros.running.nodeprocess import NodeProcess
+from classaug_ros.running.player import play
+from classaug_ros.running.usage import Usage, UsageSampler
 from classaug_ros.task import Task
-from classaug_ros.usage import Usage, UsageSampler
 
 START_TIMEOUT = 120.0  # s: the first start on a machine compiles the fusion
 END_TIMEOUT = 30.0  # s for the frames still in work when the recording has ended

@@ -7,9 +7,9 @@ from pathlib import Path
 from types import TracebackType
 
 from classaug_ros import fusion
-from classaug_ros.bags import IMAGE, STRING, BagWriter, image_message, text_message
-from classaug_ros.evaluate import Prediction
-from classaug_ros.examples import Example
+from classaug_ros.data.bags import IMAGE, STRING, BagWriter, image_message, text_message
+from classaug_ros.data.examples import Example
+from classaug_ros.evaluation.evaluate import Prediction
 from classaug_ros.pipeline import Pipeline
 from classaug_ros.rules import Rules
 

@@ -21,10 +21,10 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 from tqdm import tqdm
 
 from classaug_ros.branch import Branch
-from classaug_ros.cards import write_card
-from classaug_ros.confusion import ConfusionMatrix, mean_iou
-from classaug_ros.dataset import Dataset, Sample
+from classaug_ros.convert.cards import write_card
+from classaug_ros.data.dataset import Dataset, Sample
 from classaug_ros.errors import ClassaugError, ConfigError, EngineError
+from classaug_ros.evaluation.confusion import ConfusionMatrix, mean_iou
 from classaug_ros.images import read_image
 from classaug_ros.models import Model, load_model
 from classaug_ros.preprocess import Preprocessor

@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 
 from classaug_ros.errors import ClassaugError
-from classaug_ros.nodeprocess import NodeProcess
+from classaug_ros.running.nodeprocess import NodeProcess
 
 PERIOD = 0.5  # s between two samples
 

@@ -14,10 +14,10 @@ import cv2
 import numpy as np
 
 from classaug_ros import fusion
+from classaug_ros.data.examples import Example
 from classaug_ros.drawing import PAPER, Picture, blank, legend, shrunk
 from classaug_ros.errors import ConfigError
-from classaug_ros.evaluate import Prediction
-from classaug_ros.examples import Example
+from classaug_ros.evaluation.evaluate import Prediction
 from classaug_ros.files import writable
 from classaug_ros.rules import Rules
 

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from classaug_ros.dataset import IGNORED, Annotations, Dataset, Sample, load_annotations, load_dataset
+from classaug_ros.data.dataset import IGNORED, Annotations, Dataset, Sample, load_annotations, load_dataset
 from classaug_ros.errors import ConfigError
 from classaug_ros.images import image_files
 from classaug_ros.labels import LabelSpace

@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from classaug_ros.data.examples import Example
 from classaug_ros.errors import ConfigError
-from classaug_ros.examples import Example
 from classaug_ros.images import Frame, image_files, read_image
 from classaug_ros.labels import LabelMap, LabelSpace
 from classaug_ros.yamlfile import Section, fingerprint, read_mapping

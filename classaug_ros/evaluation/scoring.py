@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from classaug_ros.data.examples import Truth
 from classaug_ros.errors import ConfigError
-from classaug_ros.examples import Truth
 from classaug_ros.task import Task
 
 NOT_SCORED = -1

@@ -21,7 +21,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 from rclpy.signals import SignalHandlerOptions
 from rosgraph_msgs.msg import Clock
 
-from classaug_ros.bags import BagMessage, BagReader, BagTopic
+from classaug_ros.data.bags import BagMessage, BagReader, BagTopic
 from classaug_ros.errors import ConfigError
 from classaug_ros.interruption import interruption
 

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from classaug_ros import __version__
-from classaug_ros.counts import Counts
-from classaug_ros.dataset import Dataset, Sample
+from classaug_ros.data.dataset import Dataset, Sample
 from classaug_ros.errors import ConfigError
 from classaug_ros.interruption import interruption
+from classaug_ros.learning.counts import Counts
 from classaug_ros.pipeline import Pipeline
 from classaug_ros.rules import Provenance, Rules, derive
 from classaug_ros.task import Task

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from classaug_ros.counts import Counts
 from classaug_ros.errors import ConfigError
+from classaug_ros.learning.counts import Counts
 from classaug_ros.rules import Rules
 from classaug_ros.task import Task
 

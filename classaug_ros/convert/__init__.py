@@ -1,0 +1,1 @@
+"""Model files from elsewhere: export, model cards, int8."""

@@ -1,0 +1,1 @@
+"""Images with ground truth, from data sets and from recordings."""

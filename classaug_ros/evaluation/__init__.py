@@ -1,0 +1,1 @@
+"""What rules are worth: on data sets, on recordings, on the running node."""

@@ -1,0 +1,1 @@
+"""From a data set to rules, and what the rules say."""

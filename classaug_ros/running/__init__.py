@@ -1,0 +1,1 @@
+"""Programs around a running node: it as a process, a player of bags, a listener."""
