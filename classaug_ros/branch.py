@@ -26,8 +26,12 @@ class Branch:
         self._engine = load_engine(model, threads)
 
     def prepare(self, frame: Frame) -> NDArray[np.float32]:
-        """Return the model's input, 1 x 3 x height x width float32; the call after the next one reuses the buffer."""
+        """Return the model's input, 1 x 3 x height x width float32; the next call overwrites it, but for ``hand_over``."""
         return self._preprocess(frame)
+
+    def hand_over(self) -> None:
+        """Leave the last input to the model; the one handed over before it is used for the next frame."""
+        self._preprocess.hand_over()
 
     def infer(self, image: NDArray[np.float32]) -> NDArray[Any]:
         """Return the model's output: scores classes x h x w float32, or labels h x w."""

@@ -32,8 +32,8 @@ class Prepared:
 
     Attributes:
         frame: the camera image, H x W.
-        main, sub: the models' inputs, 1 x 3 x height x width float32; preparing the frame after the next overwrites
-            them.
+        main, sub: the models' inputs, 1 x 3 x height x width float32; once they are with the models,
+            preparing the next frame leaves them alone, and the one after it overwrites them.
     """
 
     frame: Frame
@@ -181,6 +181,8 @@ class Pipeline:
         Raises:
             EngineError: a model failed.
         """
+        for branch in self.branches:
+            branch.hand_over()
         main, sub = (
             partial(branch.infer, image)
             for branch, image in zip(self.branches, (prepared.main, prepared.sub), strict=True)

@@ -80,6 +80,24 @@ def test_a_camera_that_was_silent_has_saved_up_no_turns() -> None:
     assert sorted(order[:2]) == sorted(order[2:4]) == sorted(order[4:6]) == ["front", "left"]
 
 
+def test_a_camera_held_back_by_its_rate_gives_no_other_one_an_advantage() -> None:
+    """While the slow one waits for its time others have many turns; who joins after it must not start from before."""
+    frames = NewestFrames({"slow": Turns(max_rate=5.0), "busy": Turns(), "late": Turns()})
+    for _ in range(2):
+        frames.put("slow", None)
+        for turn in range(50):
+            frames.put("busy", turn)
+            taken(frames)
+    time.sleep(0.25)
+    assert taken(frames).camera == "slow"
+    order = []
+    for turn in range(10):
+        for camera in ("busy", "late"):
+            frames.put(camera, turn)
+        order.append(taken(frames).camera)
+    assert order.count("late") == order.count("busy") == 5
+
+
 def test_max_rate_holds_on_average_and_the_newest_frame_is_taken() -> None:
     """For half a second a frame every 2 ms, at 40 Hz at most."""
     frames = NewestFrames({"front": Turns(max_rate=40.0), "left": Turns()})

@@ -120,6 +120,18 @@ def test_a_camera_that_is_not_read_is_well_and_its_silence_does_not_count() -> N
     assert judged(recent, 9.0) == (Level.WARN, "no frame for 3.0 s")
 
 
+def test_rates_count_from_when_the_camera_was_begun_to_be_read() -> None:
+    recent = Recent(0.0)
+    recent.arrived(99.0)
+    recent.finished(published(99.1))
+    recent.began(100.0)
+    for number in range(60):
+        recent.arrived(100 + number / 30)
+        recent.finished(published(100.01 + number / 30))
+    summary = recent.summary(102.0)
+    assert summary.rate_in == summary.rate_out == pytest.approx(30)
+
+
 def test_trouble_of_a_camera_that_is_no_longer_read_is_still_told() -> None:
     recent = Recent(0.0)
     recent.finished(refused(1.0))

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from classaug_ros.errors import ConfigError, EngineError
 from classaug_ros.fusion import naive
 from classaug_ros.images import Frame
 from classaug_ros.models import Model, load_model
-from classaug_ros.pipeline import Pipeline
+from classaug_ros.pipeline import Pipeline, Prepared
 from classaug_ros.rules import Provenance, Rules, derive
 from classaug_ros.task import Task
 
@@ -258,7 +259,9 @@ def test_concurrent_models_run_at_the_same_time(models: tuple[Model, Model], mon
 
 @pytest.mark.parametrize("concurrent", [True, False], ids=["concurrent", "serial"])
 @pytest.mark.parametrize("trap", [None, "fails on white"])
-def test_there_is_room_for_the_next_frame_once_whatever_happens(tmp_path: Path, concurrent: bool, trap: str) -> None:
+def test_there_is_room_for_the_next_frame_once_whatever_happens(
+    tmp_path: Path, concurrent: bool, trap: str | None
+) -> None:
     main = tiny_model(tmp_path / "main", MAIN_CLASSES, SIZE, trap=trap, seed=1)
     sub = tiny_model(tmp_path / "sub", SUB_CLASSES, SIZE, seed=2)
     called: list[None] = []
@@ -271,12 +274,17 @@ def test_there_is_room_for_the_next_frame_once_whatever_happens(tmp_path: Path, 
 
 def test_the_next_frame_is_prepared_while_this_one_is_with_the_models(models: tuple[Model, Model]) -> None:
     frames = [noise(seed=seed) for seed in range(6)]
+    waiting: list[Prepared] = []
     with Pipeline(*models) as pipeline:
         alone = [pipeline.predict(frame) for frame in frames]
-        waiting = pipeline.prepare(frames[0])
+
+        def prepare(number: int) -> None:
+            waiting.append(pipeline.prepare(frames[number % len(frames)]))
+
+        prepare(0)
         for number, expected in enumerate(alone):
-            now, waiting = waiting, pipeline.prepare(frames[(number + 1) % len(frames)])
-            np.testing.assert_array_equal(pipeline.labels(pipeline.infer(now)), expected)
+            inferred = pipeline.infer(waiting.pop(), room=partial(prepare, number + 1))
+            np.testing.assert_array_equal(pipeline.labels(inferred), expected)
 
 
 def test_the_spare_thread_is_that_of_the_model_done_first(

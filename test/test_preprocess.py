@@ -79,7 +79,16 @@ def test_the_buffer_is_reused_and_wholly_rewritten() -> None:
     first = preprocess(Frame(np.zeros((4, 4, 3), np.uint8), "rgb"))
     black = first.copy()
     first.fill(np.nan)
-    assert preprocess(Frame(np.zeros((9, 2, 3), np.uint8), "rgb")) is not first
     again = preprocess(Frame(np.zeros((9, 2, 3), np.uint8), "rgb"))
     assert again is first
     np.testing.assert_array_equal(again, black)
+
+
+def test_an_input_handed_over_is_left_alone_by_the_next_frame() -> None:
+    preprocess = Preprocessor(spec(4, 4))
+    kept = preprocess(Frame(np.zeros((4, 4, 3), np.uint8), "rgb"))
+    black = kept.copy()
+    preprocess.hand_over()
+    for _ in range(2):  # a frame that was prepared and came to nothing does no harm
+        assert preprocess(Frame(np.full((4, 4, 3), 9, np.uint8), "rgb")) is not kept
+    np.testing.assert_array_equal(kept, black)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from classaug_ros.images import Frame
 from classaug_ros.models import load_model
 from classaug_ros.node.cameras import Counts, Turns
 from classaug_ros.node.worker import LOG_PERIOD, ThrottledLog, Wanted, Worker
-from classaug_ros.pipeline import Augmented, Pipeline
+from classaug_ros.pipeline import Augmented, Inferred, Pipeline, Prepared
 from classaug_ros.rules import Rules
 
 
@@ -134,6 +134,40 @@ def test_the_next_frame_is_decoded_and_run_while_one_is_published(world: World) 
         decoded.release(2)
         assert settled(worker, "front").published == 2
     assert met[0]
+
+
+def test_three_frames_are_worked_on_at_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first is being published and the second is with the models when the third is decoded."""
+    together = threading.Barrier(3, timeout=10)
+    met: list[int] = []
+
+    def meet() -> None:
+        with suppress(threading.BrokenBarrierError):
+            met.append(together.wait())
+
+    with working(world, "front") as (worker, pipeline, _):
+        camera, intake, infer = listener(worker, "front"), worker.intake("front"), pipeline.infer
+        numbers = iter(range(100))
+
+        def inferring(prepared: Prepared, room: Callable[[], None]) -> Inferred:
+            room()
+            if next(numbers) == 1:
+                meet()
+            return infer(prepared)
+
+        monkeypatch.setattr(pipeline, "infer", inferring)
+        camera.publishing = lambda: None if camera.results else meet()
+        decoded = iter(range(100))
+        camera.decoding = lambda: meet() if next(decoded) == 2 else None
+        for number in range(3):
+            intake.receive(pixels(number))
+            deadline = time.monotonic() + 10
+            while worker.frames.counts("front").dropped == 0 and time.monotonic() < deadline:
+                if worker.frames._slots["front"].arrival is None:
+                    break
+                time.sleep(0.001)
+        assert settled(worker, "front").published == 3
+    assert sorted(met) == [0, 1, 2]
 
 
 def test_frames_that_cannot_be_used_or_that_nobody_wants_hold_nothing_up(world: World) -> None:

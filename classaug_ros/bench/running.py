@@ -26,7 +26,13 @@ BARE_ROUNDS = 30
 
 
 def bench_node(
-    main: Model, sub: Model, rules: Path, frames: Sequence[Frame], loads: Sequence[Load], seconds: float
+    main: Model,
+    sub: Model,
+    rules: Path,
+    frames: Sequence[Frame],
+    loads: Sequence[Load],
+    seconds: float,
+    threads: int = 0,
 ) -> dict[str, Any]:
     """Measure the node under each load, and before and after each the bare models, so that ratios hold.
 
@@ -39,6 +45,7 @@ def bench_node(
         frames: images to publish, in turn.
         loads: what to send.
         seconds: how long to send each.
+        threads: CPU threads of both models; 0 means one per core.
 
     Returns:
         JSON-able ``loads``, ``bare`` and the ``machine``. Times are in ms, memory in MiB. ``transport out`` is the
@@ -49,13 +56,14 @@ def bench_node(
         EngineError: a model fails.
     """
     measured = []
-    with ros_environment(), Pipeline(main, sub) as pipeline, tempfile.TemporaryDirectory() as folder:
+    with ros_environment(), Pipeline(main, sub, threads=threads) as pipeline, tempfile.TemporaryDirectory() as folder:
         for load in tqdm(loads, desc="bench", unit="load", disable=None):
             before = both_engines(pipeline, frames, BARE_ROUNDS)
             parameters = {
                 "main_model": main.path,
                 "sub_model": sub.path,
                 "rules_file": rules,
+                "threads": threads,
                 "cameras": f"[{', '.join(names(load))}]",
             }
             with NodeProcess(parameters, Path(folder) / "node.log") as node, Cameras(load, frames) as cameras:
@@ -79,7 +87,7 @@ def to_text(result: Mapping[str, Any]) -> str:
             f"| {load['cameras']} | {load['rate']:g} | {load['labels_per_second']:.2f} | {load['of_bare_rate']:.3f} | "
             f"{latency} | {load['bare_ms']:.1f} | {load['cores']:.2f} | {memory} |"
         )
-    steps = list(result["loads"][0]["steps_ms"])
+    steps = list(dict.fromkeys(step for load in result["loads"] for step in load["steps_ms"]))
     lines += ["", f"| p50 ms | {' | '.join(steps)} |", "|---" * (len(steps) + 1) + "|"]
     for load in result["loads"]:
         times = " | ".join(f"{load['steps_ms'].get(step, float('nan')):.1f}" for step in steps)
@@ -105,9 +113,13 @@ def _measure(node: NodeProcess, cameras: Cameras, load: Load, seconds: float) ->
             cameras.publish(number)
     time.sleep(SETTLE)  # the last frames, and diagnostics that tell of them
     if len(cameras.arrivals) < 2:
-        raise ClassaugError(f"{len(cameras.arrivals)} labels came back in {seconds:g} s; expected more: see its log")
+        raise ClassaugError(
+            f"{len(cameras.arrivals)} labels came back in {seconds:g} s, of the node: {node.last_line()}"
+        )
     arrivals, latency = cameras.arrivals, np.array(cameras.latencies) * 1000
     status = list(cameras.status.values())
+    if not status:
+        raise ClassaugError(f"no diagnostics came from the node: {node.last_line()}")
     return {
         "cameras": load.cameras,
         "rate": load.rate,
@@ -133,13 +145,13 @@ def _beats(rate: float, seconds: float) -> Iterator[int]:
 def _steps(status: Sequence[Mapping[str, str]], latency: float) -> dict[str, float]:
     """Return the median of each step over the cameras, and what is left of the latency at the subscriber."""
     marker = " p50 / p95 / p99 (ms)"
-    steps = [key.removesuffix(marker) for key in status[0] if key.endswith(marker)]
-    medians = {
-        name: float(np.median([float(values[name + marker].partition(" / ")[0]) for values in status]))
-        for name in steps
-    }
-    published = float(np.median([float(values["latency from stamp p50 (ms)"]) for values in status]))
-    return {**medians, "transport out": latency - published}
+    steps: dict[str, list[float]] = {}
+    for values in status:  # a camera that published nothing lately tells of no steps
+        for key, times in values.items():
+            if key.endswith(marker):
+                steps.setdefault(key.removesuffix(marker), []).append(float(times.partition(" / ")[0]))
+    published = float(np.nanmedian([float(values["latency from stamp p50 (ms)"]) for values in status]))
+    return {**{step: float(np.median(times)) for step, times in steps.items()}, "transport out": latency - published}
 
 
 def _counts(status: Sequence[Mapping[str, str]]) -> dict[str, int]:

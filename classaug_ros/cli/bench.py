@@ -71,11 +71,13 @@ def _steps(options: argparse.Namespace, main: Model, sub: Model, frames: list[Fr
 
 
 def _node(options: argparse.Namespace, main: Model, sub: Model, frames: list[Frame]) -> tuple[dict[str, Any], str]:
+    if min(options.rate) <= 0 or options.seconds < 1:
+        raise ConfigError(f"--rate {options.rate} and --seconds {options.seconds:g}: expected above 0 Hz, at least 1 s")
     if options.main_card or options.sub_card:
         raise ConfigError("--node: the node reads the model.yaml beside a model; leave out --main-card and --sub-card")
     with needs_ros():
         from classaug_ros.bench.cameras import Load
         from classaug_ros.bench.running import bench_node, to_text
     loads = [Load(cameras, rate) for cameras in options.cameras for rate in options.rate]
-    result = bench_node(main, sub, options.rules, frames, loads, options.seconds)
+    result = bench_node(main, sub, options.rules, frames, loads, options.seconds, options.threads)
     return result, to_text(result)

@@ -69,7 +69,8 @@ def fuse(
     color = _NO_PICTURE if palette is None else np.empty((*main.shape, 3), np.uint8)
     overlay = _NO_PICTURE if palette is None or frame is None else np.empty((*main.shape, 3), np.uint8)
     colors = _NO_PALETTE if palette is None else palette
-    pixels = _NO_PICTURE if frame is None else frame.pixels
+    # Padded rows are copied: compiled for them too, the first such frame would wait for the compiler.
+    pixels = _NO_PICTURE if frame is None else np.ascontiguousarray(frame.pixels)
     red = 0 if frame is None or frame.order == "rgb" else 2
     weight = np.uint32(round(alpha * 256))
 

@@ -70,15 +70,19 @@ class CameraTopics:
     def activate(self, intake: Intake) -> None:
         """Hand every message that comes from now on to ``intake``, while somebody subscribes to an output."""
         self._intake = intake
-        self._follow()
+        self.follow()
 
     def deactivate(self) -> None:
         """Receive nothing any more."""
         self._intake = None
-        self._follow()
+        self.follow()
 
-    def _follow(self, _: Any = None) -> None:
-        """Read the camera while somebody wants its results: images nobody needs cost nothing, not even transport."""
+    def follow(self, _: Any = None) -> None:
+        """Read the camera while somebody wants its results: images nobody needs cost nothing, not even transport.
+
+        Called when a subscriber comes or goes, and now and then besides, for middleware whose event for that is lost
+        when the count of subscribers is asked for at the same moment.
+        """
         intake = self._intake
         if intake is not None and self.wanted():
             if self._subscription is None:
@@ -138,7 +142,7 @@ class CameraTopics:
     def _output(self, topic: str) -> Any:
         name = self._node.resolve_topic_name(topic)
         events = PublisherEventCallbacks(
-            incompatible_qos=IncompatibleQos(self._node, name, publishing=True), matched=self._follow
+            incompatible_qos=IncompatibleQos(self._node, name, publishing=True), matched=self.follow
         )
         # Reliable serves subscribers of both kinds.
         qos = QoSProfile(depth=OUTPUT_DEPTH, reliability=QoSReliabilityPolicy.RELIABLE)

@@ -51,7 +51,7 @@ class Turns:
 
     Attributes:
         priority: a camera of priority 2 has twice the turns of one of priority 1 while both have frames waiting.
-        max_rate: frames per second at most; 0 is no limit.
+        max_rate: frames per second at most, on average; 0 is no limit.
     """
 
     priority: int = 1
@@ -81,7 +81,7 @@ class NewestFrames:
 
     def __init__(self, cameras: Mapping[str, Turns]) -> None:
         self._slots = {camera: _Slot(turns) for camera, turns in cameras.items()}
-        self._turn = 0.0  # of the camera served last
+        self._turn = 0.0  # the furthest that was served
         self._changed = threading.Condition()
         self._open = True
 
@@ -119,7 +119,7 @@ class NewestFrames:
             return None
 
     def _count_turn(self, slot: _Slot, now: float) -> None:
-        self._turn = slot.turn
+        self._turn = max(self._turn, slot.turn)  # one that its rate held back may lag behind
         slot.turn += 1 / slot.turns.priority
         if slot.turns.max_rate:
             # Counted from when it was due, not from when it came, so that the rate holds on average; but a camera that

@@ -71,9 +71,10 @@ class Recent:
         self._lost = 0
 
     def began(self, now: float) -> None:
-        """Note that the camera is read from now on: its silence counts from here."""
+        """Note that the camera is read from now on: its rates and its silence count from here."""
         with self._lock:
-            self._last = now
+            self._started = self._last = now
+            self._arrivals.clear()
 
     def arrived(self, now: float) -> None:
         """Note a frame that came, at monotonic seconds."""
@@ -102,13 +103,14 @@ class Recent:
             arrivals, finished = len(self._arrivals), tuple(self._finished)
             lost, lost_in_all = sum(count for _, count in self._losses), self._lost
             silent = now - self._last
-            span = min(max(now - self._started, 1.0), WINDOW)
+            started = self._started
+            span = min(max(now - started, 1.0), WINDOW)
         by_outcome = {outcome: [frame for frame in finished if frame.outcome is outcome] for outcome in Outcome}
         published = by_outcome[Outcome.PUBLISHED]
         trouble = by_outcome[Outcome.REFUSED] + by_outcome[Outcome.FAILED]
         return Summary(
             rate_in=arrivals / span,
-            rate_out=len(published) / span,
+            rate_out=sum(frame.time >= started for frame in published) / span,
             published=len(published),
             skipped=len(by_outcome[Outcome.SKIPPED]),
             refused=len(by_outcome[Outcome.REFUSED]),

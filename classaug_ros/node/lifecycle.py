@@ -191,6 +191,7 @@ class ClassaugNode(LifecycleNode):
     def _publish_diagnostics(self) -> None:
         statuses = {f"{self.get_name()}: node": self._node_status()}
         for name, topics in self._cameras.items():
+            topics.follow()
             status = self._camera_status(name, topics)
             status.values["image topic"] = topics.image_topic
             statuses[f"{self.get_name()}: camera {name}"] = status

@@ -80,9 +80,9 @@ class Intake:
 class Worker:
     """Takes the newest frames in turn, augments them, publishes.
 
-    Two threads, so that while a frame is with the models the one before is fused and published and the one after is
-    decoded. Each of the three steps has one frame at a time, and no frame overtakes another. The next frame is taken
-    only when a core is free for it: one taken earlier would be an older one.
+    Three threads, so that while a frame is with the models the one before is fused and published and the one after
+    is decoded. Each of these three steps has one frame at a time, and no frame overtakes another. The next frame is
+    taken only when a core is free for it: one taken earlier would be an older one.
 
     ``rules`` and ``alpha`` may be replaced at any time: each frame is worked on with one value of them.
     """
@@ -112,7 +112,7 @@ class Worker:
         self._cameras = cameras
         self._log = {camera: ThrottledLog(camera, log) for camera in cameras}
         self._stages = Stages()
-        self._threads = [threading.Thread(target=self._run, name=f"classaug worker {number}") for number in (1, 2)]
+        self._threads = [threading.Thread(target=self._run, name=f"classaug worker {number}") for number in (1, 2, 3)]
         for thread in self._threads:
             thread.start()
 
@@ -188,17 +188,19 @@ class ThrottledLog:
     def __init__(self, camera: str, log: Callable[[str], None]) -> None:
         self._camera = camera
         self._log = log
+        self._lock = threading.Lock()
         self._last = -math.inf
         self._held_back = 0
 
     def add(self, now: float, line: str) -> None:
         """Log a line at ``now``, monotonic seconds, or count it."""
-        if now - self._last < LOG_PERIOD:
-            self._held_back += 1
-            return
-        others = f" ({self._held_back} more since the last line)" if self._held_back else ""
+        with self._lock:
+            if now - self._last < LOG_PERIOD:
+                self._held_back += 1
+                return
+            others = f" ({self._held_back} more since the last line)" if self._held_back else ""
+            self._last, self._held_back = now, 0
         self._log(f"camera {self._camera}: {line}{others}")
-        self._last, self._held_back = now, 0
 
 
 def _place(error: Exception) -> str:

@@ -40,8 +40,12 @@ class NodeProcess:
     def check(self) -> None:
         """Raise ClassaugError, with the last line of its output, when it has ended."""
         if (status := self._process.poll()) is not None:
-            lines = self._log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-            raise ClassaugError(f"classaug_node ended with status {status}: {lines[-1] if lines else 'no output'}")
+            raise ClassaugError(f"classaug_node ended with status {status}: {self.last_line()}")
+
+    def last_line(self) -> str:
+        """Return the last line of its output."""
+        lines = self._log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        return lines[-1] if lines else "no output"
 
     def cpu_seconds(self) -> float:
         """Return the processor time used so far, of all its threads."""
