@@ -26,7 +26,7 @@ class Branch:
         self._engine = load_engine(model, threads)
 
     def prepare(self, frame: Frame) -> NDArray[np.float32]:
-        """Return the model's input, 1 x 3 x height x width float32; the next call overwrites it, but for ``hand_over``."""
+        """Return the model's input, 1 x 3 x height x width float32; see ``Preprocessor``."""
         return self._preprocess(frame)
 
     def hand_over(self) -> None:

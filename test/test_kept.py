@@ -100,7 +100,25 @@ def test_a_second_run_goes_on_after_the_first(
     for method, matrix in whole.matrices.items():
         np.testing.assert_array_equal(evaluation.matrices[method].counts, matrix.counts)
     assert [frame.miou for frame in evaluation.frames] == [frame.miou for frame in whole.frames]
-    assert not (tmp_path / "kept").exists()
+
+
+def test_a_report_that_cannot_be_written_costs_no_second_run(
+    world: World, pipeline: Pipeline, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    task = Task.load(world.task)
+    rules = derive_rules(count(pipeline, [load_dataset(world.dataset)], task, tmp_path / "c.npz"), task)
+    rules.save(tmp_path / "rules.yaml")
+    report = tmp_path / "report"
+    given = {"main": world.main, "sub": world.sub, "task": world.task, "dataset": world.dataset, "report": report}
+    command = ["evaluate", "--rules", str(tmp_path / "rules.yaml")]
+    command += [part for name, value in given.items() for part in (f"--{name}", str(value))]
+    (report / "report.html").mkdir(parents=True)
+    assert classaug(command) == 2
+    assert "report.html: cannot be written" in capsys.readouterr().err
+    assert len(list(report.glob(".predictions/*.npz"))) == len(world.images)
+    (report / "report.html").rmdir()
+    assert classaug(command) == 0
+    assert not (report / ".predictions").exists()
 
 
 def test_what_is_kept_serves_the_same_image_model_and_size_only(

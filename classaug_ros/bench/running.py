@@ -17,6 +17,7 @@ from classaug_ros.errors import ClassaugError
 from classaug_ros.images import Frame
 from classaug_ros.models import Model
 from classaug_ros.pipeline import Pipeline
+from classaug_ros.rules import Rules
 from classaug_ros.running.nodeprocess import NodeProcess, ros_environment
 from classaug_ros.running.usage import UsageSampler
 
@@ -52,11 +53,13 @@ def bench_node(
         difference of two medians: latency at the subscriber, and at the end of publishing.
 
     Raises:
+        ConfigError: the rules cannot be read, or are not of these models.
         ClassaugError: the node ends, or does not answer.
         EngineError: a model fails.
     """
     measured = []
     with ros_environment(), Pipeline(main, sub, threads=threads) as pipeline, tempfile.TemporaryDirectory() as folder:
+        pipeline.check(Rules.load(rules))  # a mistake is told here, not by the node
         for load in tqdm(loads, desc="bench", unit="load", disable=None):
             before = both_engines(pipeline, frames, BARE_ROUNDS)
             parameters = {
@@ -105,7 +108,7 @@ def _measure(node: NodeProcess, cameras: Cameras, load: Load, seconds: float) ->
     while not cameras.read():
         node.check()
         if time.monotonic() > waiting:
-            raise ClassaugError(f"classaug_node read no camera within {START_TIMEOUT:.0f} s of its start")
+            raise ClassaugError(f"classaug_node read no camera within {START_TIMEOUT:.0f} s: {node.last_line()}")
         time.sleep(0.02)
     time.sleep(SETTLE)
     with UsageSampler(node) as sampler:

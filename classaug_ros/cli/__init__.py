@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
 from collections.abc import Sequence
 
@@ -18,6 +19,7 @@ EXIT_INTERRUPTED = 130
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run ``classaug``; return its exit status: the command's or 0, 2 for a mistake, 130 when interrupted."""
     options = _parser().parse_args(arguments)
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")  # what it warns of is told in one line of ours
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     try:
         return options.run(options) or 0

@@ -65,6 +65,7 @@ def _add_recording(parser: argparse.ArgumentParser) -> None:
 def _run(options: argparse.Namespace) -> None:
     from classaug_ros.data.layouts import open_dataset
     from classaug_ros.evaluation.evaluate import evaluate
+    from classaug_ros.evaluation.kept import discard
     from classaug_ros.files import writable
     from classaug_ros.report import Pictures, Turned, build_report, table_2, write_report
     from classaug_ros.rules import Rules
@@ -73,15 +74,16 @@ def _run(options: argparse.Namespace) -> None:
     _check(options)
     source = _recording(options) if options.bag else open_dataset(options.dataset)
     task, rules = Task.load(options.task), Rules.load(options.rules)
+    kept = options.report / ".predictions"
     writable(options.report / "report.json")
     with load_pipeline(options) as pipeline:
         turned, pictures = Turned(rules), Pictures(source, task, rules)
         with _watchers(options, pipeline, rules) as watchers:
             watching: list[Watcher] = [*watchers, turned, pictures]
-            kept = options.report / ".predictions"
             evaluation = evaluate(pipeline, source, task, rules, limit=options.limit, watchers=watching, kept=kept)
         report = build_report(evaluation, pipeline, source, rules, turned=turned)
     write_report(report, options.report, pictures)
+    discard(kept)  # not before: what failed to be written can be made again from it
     print(table_2(report) if evaluation.scoring.names else _shares(report))
     if options.bag:
         print(_matched(evaluation))

@@ -420,4 +420,6 @@ def _reading(what: Path | str) -> Iterator[None]:
         raise ConfigError(f"{what}: {error}") from error.__cause__
     except Exception as error:
         cause = " ".join(str(error).split()) or type(error).__name__
-        raise ConfigError(f"{what}: cannot be read as a rosbag2 recording: {cause}") from error
+        raise ConfigError(
+            f"{what}: cannot be read as a rosbag2 recording: {cause} (is it cut off, or still being recorded?)"
+        ) from error

@@ -157,7 +157,7 @@ def evaluate(
         rules: the rules.
         limit: run the first so many images only.
         watchers: see every example and its predictions.
-        kept: a folder that keeps predictions until the end, for a second call to go on from.
+        kept: a folder that keeps predictions, for a second call to go on from; ``kept.discard`` removes it.
 
     Raises:
         ConfigError: models, rules, task and source do not fit each other, no image has the ground truth that the source
@@ -185,7 +185,6 @@ def evaluate(
                 raise KeyboardInterrupt
     evaluation = scorer.evaluation()
     check_truth(source, evaluation)
-    predictions.discard()
     return evaluation
 
 

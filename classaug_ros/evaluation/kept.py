@@ -23,6 +23,11 @@ from classaug_ros.pipeline import Pipeline
 _logger = logging.getLogger(__name__)
 
 
+def discard(folder: Path) -> None:
+    """Remove what was kept, once nobody needs it any more."""
+    shutil.rmtree(folder, ignore_errors=True)
+
+
 class KeptPredictions:
     """A pipeline's predictions by image, in a folder that lasts until ``discard``.
 
@@ -61,11 +66,6 @@ class KeptPredictions:
         np.savez(data, digest=digest, seconds=seconds, main=png[0], sub=png[1])
         write_whole(path, data.getvalue())
         return main, sub, seconds
-
-    def discard(self) -> None:
-        """Remove what was kept."""
-        if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
 
     def _run(self, frame: Frame, size: tuple[int, int]) -> tuple[LabelMap, LabelMap, float]:
         start = time.perf_counter()

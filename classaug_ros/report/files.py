@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from classaug_ros.errors import ConfigError
-from classaug_ros.files import write_whole
+from classaug_ros.files import write_all
 from classaug_ros.report.build import FORMAT
 from classaug_ros.report.markdown import to_markdown
 from classaug_ros.report.page import to_html
@@ -24,15 +24,14 @@ def write_report(report: Mapping[str, Any], folder: Path, pictures: Pictures | N
         pictures: frames to show in the HTML.
 
     Raises:
-        ConfigError: a file cannot be written.
+        ConfigError: a file cannot be written; then none is.
     """
     texts = {
         "report.json": _lines(report) + "\n",
         "report.md": to_markdown(report),
         "report.html": to_html(report, {} if pictures is None else pictures.groups),
     }
-    for name, text in texts.items():
-        write_whole(folder / name, text.encode())
+    write_all({folder / name: text.encode() for name, text in texts.items()})
 
 
 def load_report(path: Path) -> dict[str, Any]:
