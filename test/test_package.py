@@ -56,7 +56,14 @@ PART_OF_RCLPY = {"builtin_interfaces"}
 CORE = ("errors", "files", "yamlfile", "labels", "task", "rules", "models", "images", "preprocess", "engines", "fusion")
 TOPS = ("node.lifecycle", "learning.learn", "evaluation.evaluate")
 NODE_HOMES = {f"node.{name}" for name in ("__main__", "lifecycle", "declared", "camera_topics", "label_info", "qos")}
-ROS_HOMES = NODE_HOMES | {"bench.cameras", "running.listener", "running.player", "demo.recorder", "demo.run"}
+ROS_HOMES = NODE_HOMES | {
+    "bench.cameras",
+    "running.companion",
+    "running.listener",
+    "running.player",
+    "demo.recorder",
+    "demo.run",
+}
 HOMES = {
     **dict.fromkeys(ROS, ROS_HOMES),
     "cv_bridge": {"images"},

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
-import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
-from rclpy.context import Context
-from rclpy.executors import SingleThreadedExecutor
-from rclpy.node import Node
 from rclpy.qos import QoSProfile, QoSReliabilityPolicy
 from sensor_msgs.msg import Image
 
 from classaug_ros.images import Frame, fill_image
+from classaug_ros.running.companion import Companion
 
 OUTPUTS = ("label", "overlay")
 
@@ -29,7 +25,7 @@ class Load:
     rate: float
 
 
-class Cameras:
+class Cameras(Companion):
     """Cameras that publish frames to the node, and a listener to its outputs; a context manager."""
 
     def __init__(self, load: Load, frames: Sequence[Frame]) -> None:
@@ -37,21 +33,15 @@ class Cameras:
         self.arrivals: list[float] = []
         self.status: dict[str, dict[str, str]] = {}
         self._messages = [_message(frame) for frame in frames]
-        self._context = Context()
-        rclpy.init(args=[], context=self._context)
-        self._node = Node("classaug_bench", context=self._context, enable_rosout=False)
-        self._node.create_subscription(DiagnosticArray, "/diagnostics", self._diagnosed, 10)
+        super().__init__("classaug_bench")
+        self.node.create_subscription(DiagnosticArray, "/diagnostics", self._diagnosed, 10)
         best_effort = QoSProfile(depth=1, reliability=QoSReliabilityPolicy.BEST_EFFORT)
         self._publishers = []
         for name in names(load):
-            self._publishers.append(self._node.create_publisher(Image, f"/{name}/image_raw", best_effort))
+            self._publishers.append(self.node.create_publisher(Image, f"/{name}/image_raw", best_effort))
             for output in OUTPUTS:
                 arrived = partial(self._arrived, output)
-                self._node.create_subscription(Image, f"/classaug_node/{name}/{output}", arrived, 10)
-        self._executor = SingleThreadedExecutor(context=self._context)
-        self._executor.add_node(self._node)
-        self._thread = threading.Thread(target=self._executor.spin, name="classaug-bench")
-        self._thread.start()
+                self.node.create_subscription(Image, f"/classaug_node/{name}/{output}", arrived, 10)
 
     def read(self) -> bool:
         """Tell whether the node reads every camera."""
@@ -75,15 +65,6 @@ class Cameras:
             _, _, name = status.name.partition(": camera ")
             if name:
                 self.status[name] = {pair.key: pair.value for pair in status.values}
-
-    def __enter__(self) -> Cameras:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._executor.shutdown()
-        self._thread.join()
-        self._node.destroy_node()
-        self._context.try_shutdown()
 
 
 def names(load: Load) -> list[str]:

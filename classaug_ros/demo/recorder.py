@@ -7,18 +7,15 @@ import time
 from collections.abc import Mapping
 from functools import partial
 
-import rclpy
-from rclpy.context import Context
-from rclpy.executors import SingleThreadedExecutor
-from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile
 
 from classaug_ros.data.bags import BagWriter, decode_message
+from classaug_ros.running.companion import Companion
 
 IMAGE = "sensor_msgs/msg/Image"
 
 
-class Recorder:
+class Recorder(Companion):
     """Subscribes to image topics and latched topics in a thread of its own; use as a context manager.
 
     Attributes:
@@ -38,20 +35,15 @@ class Recorder:
         self.latched: dict[str, bytes] = {}
         self._bag = bag
         self._changed = threading.Condition()
-        self._context = Context()
-        rclpy.init(context=self._context, args=[])
-        self._node = Node("classaug_recorder", context=self._context)
+        super().__init__("classaug_recorder")
         for topic, kind in images.items():
             bag.add_topic(topic, IMAGE)
             qos = QoSProfile(depth=50)
-            self._node.create_subscription(kind, topic, partial(self._image, topic), qos, raw=True)
+            self.node.create_subscription(kind, topic, partial(self._image, topic), qos, raw=True)
         for topic, kind in latched.items():
             bag.add_topic(topic, _type_name(kind), latched=True)
             qos = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-            self._node.create_subscription(kind, topic, partial(self._latched, topic), qos, raw=True)
-        self._executor = SingleThreadedExecutor(context=self._context)
-        self._executor.add_node(self._node)
-        self._thread = threading.Thread(target=self._executor.spin)
+            self.node.create_subscription(kind, topic, partial(self._latched, topic), qos, raw=True)
 
     def wait_for_latched(self, topic: str, timeout: float) -> bool:
         """Wait up to ``timeout`` seconds for a latched message; tell whether it came."""
@@ -62,16 +54,6 @@ class Recorder:
         """Wait up to ``timeout`` seconds for a number of images; tell whether they came."""
         with self._changed:
             return self._changed.wait_for(lambda: len(self.arrivals[topic]) >= count, timeout)
-
-    def __enter__(self) -> Recorder:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._executor.shutdown()
-        self._thread.join()
-        self._node.destroy_node()
-        self._context.try_shutdown()
 
     def _image(self, topic: str, data: bytes) -> None:
         arrival = time.monotonic()

@@ -10,22 +10,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
-from rclpy.context import Context
-from rclpy.executors import SingleThreadedExecutor
-from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import Image
 
 from classaug_ros.data.bags import IMAGE, decode_message
 from classaug_ros.data.groundtruth import label_image
 from classaug_ros.labels import LabelMap
+from classaug_ros.running.companion import Companion
 
 DEPTH = 50  # labels that may wait while one is written
 
 
-class Listener:
+class Listener(Companion):
     """Subscribes to a node's labels and diagnostics in a thread of its own; use as a context manager."""
 
     def __init__(self, node: str, cameras: Collection[str], folder: Path) -> None:
@@ -43,20 +40,15 @@ class Listener:
         self._problem = ""
         self._told = 0
         self._changed = threading.Condition()
-        self._context = Context()
-        rclpy.init(context=self._context, args=[])
-        self._node = Node("classaug_listener", context=self._context, start_parameter_services=False)
+        super().__init__("classaug_listener")
         for camera in cameras:
             (folder / camera).mkdir(parents=True)
             topic = f"{node}/{camera}/label"
             take = partial(self._label, camera)
-            self._node.create_subscription(Image, topic, take, QoSProfile(depth=DEPTH), raw=True)
+            self.node.create_subscription(Image, topic, take, QoSProfile(depth=DEPTH), raw=True)
         self._cameras = {f"{node.rpartition('/')[2]}: camera {camera}": camera for camera in cameras}
         self._own_status = f"{node.rpartition('/')[2]}: node"
-        self._node.create_subscription(DiagnosticArray, "/diagnostics", self._diagnostics, 10)
-        self._executor = SingleThreadedExecutor(context=self._context)
-        self._executor.add_node(self._node)
-        self._thread = threading.Thread(target=self._executor.spin, name="listener")
+        self.node.create_subscription(DiagnosticArray, "/diagnostics", self._diagnostics, 10)
 
     @property
     def arrivals(self) -> dict[tuple[str, int], float]:
@@ -78,7 +70,7 @@ class Listener:
 
     def reads(self, topic: str) -> bool:
         """Tell whether the node subscribes to a topic."""
-        ends = self._node.get_subscriptions_info_by_topic(topic)
+        ends = self.node.get_subscriptions_info_by_topic(topic)
         return any(f"{end.node_namespace.rstrip('/')}/{end.node_name}" == self._watched for end in ends)
 
     @property
@@ -106,16 +98,6 @@ class Listener:
             with self._changed:
                 self._changed.wait(min(left, 0.2))
         return held
-
-    def __enter__(self) -> Listener:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._executor.shutdown()
-        self._thread.join()
-        self._node.destroy_node()
-        self._context.try_shutdown()
 
     def _path(self, camera: str, stamp: int) -> Path:
         return self._folder / camera / str(stamp)
