@@ -48,7 +48,7 @@ class Passage:
         self._inside.add(stage)
 
     def leave(self, stage: Stage) -> None:
-        """Make room; does nothing outside the stage. May be called from another thread than ``enter``."""
+        """Make room; does nothing outside the stage."""
         if stage in self._inside:
             self._inside.remove(stage)
             self._rooms[stage].release()

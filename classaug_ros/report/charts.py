@@ -32,6 +32,13 @@ class Series:
     style: str | None = None
 
 
+def key_line(*styles: str) -> Markup:
+    """Tell what ``main``, ``rules`` and ``sub`` are in the charts: a swatch and a name for each that is asked for."""
+    names = {"main": "main model alone", "rules": "rules", "sub": "sub model alone"}
+    entries = [(element("span", class_=f"swatch {style}"), f"{names[style]} ") for style in styles]
+    return element("p", *(part for entry in entries for part in entry), class_="key-line")
+
+
 def bars(main: float | None, rules: float | None, sub: float | None) -> Markup:
     """Draw the IoU of a class, per cent: main model above the rules, and the sub model as a mark."""
     parts = [element("line", class_="base", x1=0.0, x2=0.0, y1=0, y2=18, vector_effect="non-scaling-stroke")]

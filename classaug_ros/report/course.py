@@ -82,14 +82,7 @@ def _camera(
             Series(title, [frame["miou"][method] for frame in frames], style=style)
             for method, title, style in (("main_only", "main model alone", "main"), ("rules", "rules", "rules"))
         ]
-        key = element(
-            "p",
-            element("span", class_="swatch main"),
-            "main model alone ",
-            element("span", class_="swatch rules"),
-            "rules",
-            class_="key-line",
-        )
+        key = charts.key_line("main", "rules")
         lines = charts.lines(xs, scores, unit, "mIoU % of the frame", 100)
         drawn.append(element("div", key, lines, class_="together"))
     return [element("div", *drawn, class_="pair")]

@@ -70,16 +70,7 @@ def per_class(report: Mapping[str, Any]) -> Markup:
             groups.append(
                 element("tbody", element("tr", title, class_="group"), *(_class_row(report, name) for name in names))
             )
-    key = element(
-        "p",
-        element("span", class_="swatch main"),
-        "main model alone ",
-        element("span", class_="swatch rules"),
-        "rules ",
-        element("span", class_="swatch sub"),
-        "sub model alone",
-        class_="key-line",
-    )
+    key = charts.key_line("main", "rules", "sub")
     head = _head("class", "", "main", "sub", "rules", "gain")
     return element(
         "section",
