@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from classaug_ros.report.charts import BINS, POINTS, Series, areas, ceiling, histogram, lines, strip, ticks
@@ -29,6 +29,7 @@ def test_ticks_are_few_round_and_within(low: float, width: float, most: int, who
 
 
 @given(st.lists(st.floats(0, 1e5), min_size=1, max_size=300))
+@example([5e-324])
 def test_every_value_is_in_one_bar(values: list[float]) -> None:
     told = re.findall(r"<title>(from|to) \S+ ms: (\d+) frames</title>", histogram(values, "ms", "frames"))
     assert len(told) == BINS

@@ -117,16 +117,20 @@ def index_of(message: Any, messages: list[NDArray[np.uint8]]) -> int:
 
 def test_the_next_frame_is_decoded_and_run_while_one_is_published(world: World) -> None:
     """Publishing the first waits for the second to be decoded: were it later, neither could go on."""
-    decoded = threading.Semaphore(0)
+    decoded, first = threading.Semaphore(0), threading.Event()
     met: list[bool] = []
+
+    def decoding() -> None:
+        first.set()
+        decoded.release()
+
     with working(world, "front") as (worker, _, _):
         camera = listener(worker, "front")
-        camera.decoding = decoded.release
+        camera.decoding = decoding
         camera.publishing = lambda: met.append(decoded.acquire(timeout=10) and decoded.acquire(timeout=10))
         intake = worker.intake("front")
         intake.receive(pixels(1))
-        while worker.frames.counts("front").waiting and not decoded._value:
-            time.sleep(0.001)
+        assert first.wait(10)  # else the second would take its place
         intake.receive(pixels(2))
         deadline = time.monotonic() + 10
         while not met and time.monotonic() < deadline:

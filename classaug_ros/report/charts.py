@@ -11,6 +11,7 @@ from classaug_ros.report.markup import Markup, element, join
 WIDTH, HEIGHT = 520, 210  # of a chart with axes, in its own units
 LEFT, RIGHT, TOP, BOTTOM = 44, 20, 24, 38  # room around the plot
 BINS = 32  # of a histogram
+LEAST = 1e-9  # values below are as good as 0: an axis of them could not be labelled
 FRAMES = "frame"  # unit of an axis that counts them
 POINTS = 320  # most points along a chart: longer series are averaged
 
@@ -64,7 +65,8 @@ def histogram(values: Sequence[float], unit: str, what: str) -> Markup:
     """Draw how often values of 0 and more occur, at least one; few far above the rest share the last bar."""
     ordered = sorted(values)
     usual = ordered[max(math.ceil(0.99 * len(ordered)) - 1, 0)]
-    top = ceiling(min(ordered[-1], 1.15 * usual) or 1.0)
+    most = min(ordered[-1], 1.15 * usual)
+    top = ceiling(most if most > LEAST else 1.0)
     counts = [0] * BINS
     for value in ordered:
         counts[min(int(value / top * BINS), BINS - 1)] += 1
