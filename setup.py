@@ -51,6 +51,7 @@ setup(
         "opencv-python-headless>=4.6",
         "PyYAML>=6.0",
         "rosbags>=0.10.9",
+        "scipy>=1.11",
         "tqdm>=4.66",
     ],
     extras_require={

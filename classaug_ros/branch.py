@@ -1,8 +1,9 @@
-"""One model's way from frame to label map, and how cores are divided between two."""
+"""One model's way from frame to label map, and how cores are divided among several."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,9 @@ from classaug_ros.images import Frame
 from classaug_ros.labels import LabelMap
 from classaug_ros.models import Model
 from classaug_ros.preprocess import Preprocessor
+
+LEAST_PROBABILITY = np.float32(1e-6)
+"""Probabilities below it count as this, so that 0 has a logarithm."""
 
 
 class Branch:
@@ -44,6 +48,11 @@ class Branch:
             return fusion.nearest(output, size)
         return fusion.label_map(output, size, self._card.output.upsample, self._card.classes.dtype)
 
+    def scores(self, output: NDArray[Any]) -> fusion.Scores:
+        """Return the logits, or the logarithms of the probabilities, of an output that is no labels."""
+        values = output if self._card.output.kind == "logits" else np.log(np.maximum(output, LEAST_PROBABILITY))
+        return fusion.Scores(values, self._card.output.upsample)
+
     def seconds(self) -> float:
         """Measure the time of one inference, on a grey image."""
         image = self.prepare(Frame(np.full((64, 64, 3), 128, np.uint8), "rgb"))
@@ -57,12 +66,15 @@ class Branch:
         self._engine.close()
 
 
-def divide(threads: int, main: float, sub: float) -> tuple[int, int]:
-    """Divide threads between two models that run at once, so that the later of the two ends soonest.
+def divide(threads: int, costs: Sequence[float]) -> tuple[int, ...]:
+    """Divide threads among models that run at once, so that the last one ends soonest.
 
     Args:
-        threads: how many, at least 2.
-        main: seconds the main model takes on one thread; on k threads it is taken to need a k-th of that.
-        sub: the same of the sub model.
+        threads: how many; a model has one at least, so that few threads serve several.
+        costs: seconds each model takes on one thread; on k threads it is taken to need a k-th of that.
     """
-    return min(((k, threads - k) for k in range(1, threads)), key=lambda shares: max(main / shares[0], sub / shares[1]))
+    shares = [1] * len(costs)
+    for _ in range(threads - len(costs)):
+        slowest = max(range(len(costs)), key=lambda model: costs[model] / shares[model])
+        shares[slowest] += 1
+    return tuple(shares)

@@ -75,6 +75,13 @@ class Frame:
         """Return the (H, W, 3) uint8 pixels in RGB order: the same array where they are in it already."""
         return self.pixels if self.order == "rgb" else _convert(self.pixels, cv2.COLOR_BGR2RGB)
 
+    def grey(self, size: tuple[int, int]) -> Bytes:
+        """Return the brightness, 0..255, resized to (H, W)."""
+        grey = _convert(self.pixels, cv2.COLOR_RGB2GRAY if self.order == "rgb" else cv2.COLOR_BGR2GRAY)
+        if size == self.size:
+            return grey
+        return np.asarray(cv2.resize(grey, size[::-1], interpolation=cv2.INTER_AREA), np.uint8)
+
 
 @dataclass(frozen=True)
 class _Encoding:

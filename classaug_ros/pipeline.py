@@ -1,10 +1,10 @@
-"""Pipeline: frame -> both models at once -> fusion. It knows no ROS; node, learning and evaluation all run it."""
+"""Pipeline: frame -> all models at once -> fusion. It knows no ROS; node, learning and evaluation all run it."""
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from functools import partial
@@ -16,11 +16,13 @@ from numpy.typing import NDArray
 
 from classaug_ros import fusion
 from classaug_ros.branch import Branch, divide
+from classaug_ros.decider import Decided, Decider
+from classaug_ros.decision import Decision
 from classaug_ros.errors import ConfigError
 from classaug_ros.images import Frame
 from classaug_ros.labels import LabelMap
 from classaug_ros.models import Model
-from classaug_ros.rules import Rules
+from classaug_ros.rules import RuleSet
 
 LEAD = 0.015
 """Seconds before the models are free at which the next frame is taken, to be decoded and prepared."""
@@ -28,31 +30,29 @@ LEAD = 0.015
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """A frame ready for both models.
+    """A frame ready for all models.
 
     Attributes:
         frame: the camera image, H x W.
-        main, sub: the models' inputs, 1 x 3 x height x width float32; once they are with the models,
+        images: the models' inputs, main first, 1 x 3 x height x width float32; once they are with the models,
             preparing the next frame leaves them alone, and the one after it overwrites them.
     """
 
     frame: Frame
-    main: NDArray[np.float32]
-    sub: NDArray[np.float32]
+    images: tuple[NDArray[np.float32], ...]
 
 
 @dataclass(frozen=True, eq=False)
 class Inferred:
-    """A frame with what both models say of it, at their own resolutions.
+    """A frame with what the models say of it, at their own resolutions.
 
     Attributes:
         frame: the camera image, H x W.
-        main, sub: the models' outputs: scores classes x h x w float32, or labels h x w.
+        outputs: the models' outputs, main first: scores classes x h x w float32, or labels h x w.
     """
 
     frame: Frame
-    main: NDArray[Any]
-    sub: NDArray[Any]
+    outputs: tuple[NDArray[Any], ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,17 +61,19 @@ class Augmented:
 
     Attributes:
         label: H x W ids of the output classes, uint8 or uint16.
+        confidence: H x W uint8, 0..255 for 0..1; None unless asked for.
         color: H x W x 3 uint8 RGB, the classes' colours; None unless asked for.
         overlay: H x W x 3 uint8 RGB, the frame blended with the colours; None unless asked for.
     """
 
     label: LabelMap
+    confidence: NDArray[np.uint8] | None
     color: NDArray[np.uint8] | None
     overlay: NDArray[np.uint8] | None
 
 
 class Pipeline:
-    """Runs a main and a sub model on frames and fuses their labels by rules.
+    """Runs a main and one or several sub models on frames and fuses what they say by rules.
 
     A frame goes through three steps: ``prepare``, ``infer``, ``fuse``. Each step takes one frame at a time; frames
     that follow each other may be in different steps at once, from threads of their own, as long as none overtakes
@@ -79,62 +81,65 @@ class Pipeline:
     frame is wholly of one set of rules while they are exchanged.
 
     Attributes:
-        main, sub: the models.
+        main: the main model.
+        subs: the sub models, in the order of their rules.
         concurrent: whether they run at once.
-        threads: CPU threads of each.
+        threads: CPU threads of each, main first.
         spare: the thread of the model that was done first with the last frame. What is run there while the next frame
             is with the models delays the model that has time to spare, and not the one that all wait for.
     """
 
-    def __init__(self, main: Model, sub: Model, *, threads: int = 0, concurrent: bool = True) -> None:
-        """Load both models.
+    def __init__(self, main: Model, *subs: Model, threads: int = 0, concurrent: bool = True) -> None:
+        """Load all models.
 
         Args:
             main: the main model.
-            sub: the sub model.
+            subs: the sub models, at least one.
             threads: CPU threads in all; 0 means one per core this process may use.
-            concurrent: run both models at once, the threads divided between them by what each costs, instead of one
+            concurrent: run the models at once, the threads divided among them by what each costs, instead of one
                 after the other with all threads each.
 
         Raises:
             EngineError: a model cannot be loaded, or is not what its card says.
         """
         total = threads or len(os.sched_getaffinity(0))
-        self.main, self.sub = main, sub
+        self.main, self.subs = main, subs
+        self.models = (main, *subs)
         self.concurrent = concurrent
-        self._lanes = ThreadPoolExecutor(1, "classaug-main"), ThreadPoolExecutor(1, "classaug-sub")
+        self._lanes = tuple(ThreadPoolExecutor(1, f"classaug-model-{number}") for number in range(len(self.models)))
         self._helper = ThreadPoolExecutor(1, "classaug-fusion")
-        self.spare: Executor = self._lanes[1]
-        self._gap = 0.0  # seconds between the end of one model and the other's, with the last frame
+        self.spare: Executor = self._lanes[-1]
+        self._gap = 0.0  # seconds between the end of the first model and the last one's, with the last frame
         self._branches: tuple[Branch, ...] = ()
         try:
-            self.threads = (max(total - total // 2, 1), max(total // 2, 1)) if concurrent else (total, total)
+            count = len(self.models)
+            self.threads = divide(total, [1.0] * count) if concurrent else (total,) * count
             self._branches = self._load(self.threads)
-            if concurrent and total > 2:
+            if concurrent and total > count:
                 self._divide(total)
         except BaseException:
             self.close()
             raise
+        self._decider = Decider(self._branches, self._helper)
 
-    def _load(self, threads: tuple[int, int]) -> tuple[Branch, Branch]:
-        """Load both models at once."""
-        loading = self._lanes[1].submit(Branch, self.sub, threads[1])
-        try:
-            main = Branch(self.main, threads[0])
-        except BaseException:
-            if loading.exception() is None:
-                loading.result().close()
-            raise
-        try:
-            return main, loading.result()
-        except BaseException:
-            main.close()
-            raise
+    def _load(self, threads: Sequence[int]) -> tuple[Branch, ...]:
+        """Load all models at once."""
+        work = zip(self._lanes, self.models, threads, strict=True)
+        loading = [lane.submit(Branch, model, share) for lane, model, share in work]
+        wait(loading)
+        failed = next((each.exception() for each in loading if each.exception() is not None), None)
+        if failed is not None:
+            for each in loading:
+                if each.exception() is None:
+                    each.result().close()
+            raise failed
+        return tuple(each.result() for each in loading)
 
     def _divide(self, total: int) -> None:
         """Divide the threads by what each model costs, measured with the even share it has."""
-        costs = [branch.seconds() * share for branch, share in zip(self.branches, self.threads, strict=True)]
-        shares = divide(total, costs[0], costs[1])
+        shares = divide(
+            total, [branch.seconds() * share for branch, share in zip(self.branches, self.threads, strict=True)]
+        )
         if shares != self.threads:
             for branch in self.branches:
                 branch.close()
@@ -142,117 +147,145 @@ class Pipeline:
             self._branches = self._load(shares)
             self.threads = shares
 
-    def check(self, rules: Rules) -> None:
+    def check(self, rules: RuleSet) -> None:
         """Refuse rules that were learned for other models than these.
 
         Raises:
-            ConfigError: the classes differ, or a model file or card is not the one the rules were learned with.
+            ConfigError: there are rules for more or fewer sub models, the classes differ, or a model file or card is
+                not the one the rules were learned with.
         """
-        learned = (
-            ("main", self.main, rules.main_classes, rules.provenance.main_model),
-            ("sub", self.sub, rules.sub_classes, rules.provenance.sub_model),
-        )
-        for role, model, names, fingerprint in learned:
-            if names != model.card.classes.names:
-                raise ConfigError(
-                    f"the rules are for a {role} model with {len(names)} classes ({', '.join(names[:3])}, ...), "
-                    f"but {model.path} has {len(model.card.classes)} ({', '.join(model.card.classes.names[:3])}, ...); "
-                    "choose the matching rules or model"
-                )
-            if fingerprint != model.fingerprint:
-                raise ConfigError(
-                    f"the rules were learned with another {role} model (fingerprint {fingerprint[:12]}) than "
-                    f"{model.path} ({model.fingerprint[:12]}); learn them again with `classaug learn`"
-                )
+        if len(rules.rules) != len(self.subs):
+            raise ConfigError(
+                f"there are rules for {len(rules.rules)} sub models, but {len(self.subs)} sub models; give each its own"
+            )
+        for sub, each in zip(self.subs, rules.rules, strict=True):
+            _check_model("main", self.main, each.main_classes, each.provenance.main_model)
+            _check_model("sub", sub, each.sub_classes, each.provenance.sub_model)
 
     def prepare(self, frame: Frame) -> Prepared:
-        """Resize and normalise a frame for both models."""
-        main, sub = self.branches
-        return Prepared(frame, main.prepare(frame), sub.prepare(frame))
+        """Resize and normalise a frame for all models."""
+        return Prepared(frame, tuple(branch.prepare(frame) for branch in self.branches))
 
     def infer(self, prepared: Prepared, room: Callable[[], None] = lambda: None) -> Inferred:
-        """Run both models.
+        """Run all models.
 
         Args:
             prepared: a frame.
-            room: called once, when it is time to prepare the next frame: when one of two models that run at once is
-                done and the other is ``LEAD`` seconds from it, else at the end; also when a model fails.
+            room: called once, when it is time to prepare the next frame: when one of several models that run at once is
+                done and the last is ``LEAD`` seconds from it, else at the end; also when a model fails.
 
         Raises:
             EngineError: a model failed.
         """
         for branch in self.branches:
             branch.hand_over()
-        main, sub = (
-            partial(branch.infer, image)
-            for branch, image in zip(self.branches, (prepared.main, prepared.sub), strict=True)
-        )
+        work = [partial(branch.infer, image) for branch, image in zip(self.branches, prepared.images, strict=True)]
         if not self.concurrent:
             try:
-                return Inferred(prepared.frame, main(), sub())
+                return Inferred(prepared.frame, tuple(model() for model in work))
             finally:
                 room()
-        running = [lane.submit(model) for lane, model in zip(self._lanes, (main, sub), strict=True)]
+        running = [lane.submit(model) for lane, model in zip(self._lanes, work, strict=True)]
         first, _ = wait(running, return_when=FIRST_COMPLETED)
         first_done = time.monotonic()
         self.spare = self._lanes[min(map(running.index, first))]
         wait(running, timeout=self._gap - LEAD)  # a frame taken later is a newer one
         room()
-        wait(running)  # the next frame may not come before both are done, whatever became of one
+        wait(running)  # the next frame may not come before all are done, whatever became of one
         self._gap = time.monotonic() - first_done
-        return Inferred(prepared.frame, running[0].result(), running[1].result())
+        return Inferred(prepared.frame, tuple(model.result() for model in running))
 
-    def labels(self, inferred: Inferred, size: tuple[int, int] | None = None) -> tuple[LabelMap, LabelMap]:
-        """Return the label maps of the main and the sub model.
+    def labels(self, inferred: Inferred, size: tuple[int, int] | None = None) -> tuple[LabelMap, ...]:
+        """Return the label maps of each model alone.
 
         Args:
             inferred: what the models say of a frame.
             size: (H, W) of the label maps; the frame's when left out.
 
         Returns:
-            Two H x W arrays of class ids, uint8 or uint16, of the main and of the sub model's classes.
+            H x W arrays of class ids, uint8 or uint16, main first, each of its own model's classes.
         """
         size = size or inferred.frame.size
-        main, sub = self.branches
-        beside = self._helper.submit(sub.label, inferred.sub, size)
-        return main.label(inferred.main, size), beside.result()
+        (main, *subs), (output, *others) = self.branches, inferred.outputs
+        beside = [self._helper.submit(sub.label, each, size) for sub, each in zip(subs, others, strict=True)]
+        return (main.label(output, size), *(each.result() for each in beside))
+
+    def scores(self, inferred: Inferred) -> tuple[fusion.Scores, ...]:
+        """Return the scores of each model, main first, of which none may return labels."""
+        return tuple(branch.scores(output) for branch, output in zip(self.branches, inferred.outputs, strict=True))
+
+    def decide(
+        self,
+        inferred: Inferred,
+        rules: RuleSet,
+        decision: Decision = Decision(),  # noqa: B008 (frozen)
+        *,
+        confidence: bool = False,
+        size: tuple[int, int] | None = None,
+    ) -> Decided:
+        """Return the label of each pixel of a frame.
+
+        Args:
+            inferred: what the models say of the frame.
+            rules: rules learned with these models.
+            decision: how to decide.
+            confidence: whether it is asked for.
+            size: (H, W) of the label map; the frame's when left out.
+
+        Raises:
+            ConfigError: the rules do not pass ``check``, or cannot do what ``decision`` asks.
+        """
+        self.check(rules)  # microseconds; the compiled look-up would read past a smaller table
+        decision.check(rules)
+        size = size or inferred.frame.size
+        return self._decider.decide(inferred.outputs, inferred.frame, rules, decision, size, confidence=confidence)
 
     def fuse(
-        self, inferred: Inferred, rules: Rules, *, color: bool = False, overlay: bool = False, alpha: float = 0.5
+        self,
+        inferred: Inferred,
+        rules: RuleSet,
+        decision: Decision = Decision(),  # noqa: B008 (frozen)
+        *,
+        confidence: bool = False,
+        color: bool = False,
+        overlay: bool = False,
+        alpha: float = 0.5,
     ) -> Augmented:
         """Return the augmented label map of a frame, and what else is asked for.
 
         Args:
             inferred: what the models say of the frame, H x W.
             rules: rules learned with these models.
+            decision: how labels are decided for.
+            confidence: whether to return how sure they are.
             color: whether to return the classes' colours.
             overlay: whether to return the frame blended with them.
             alpha: weight of the colours in the overlay, 0..1.
 
         Raises:
-            ConfigError: the rules do not pass ``check``.
+            ConfigError: the rules do not pass ``check``, or cannot do what ``decision`` asks.
         """
-        self.check(rules)  # microseconds; the compiled look-up would read past a smaller table
-        label, colors, blended = fusion.fuse(
-            *self.labels(inferred),
-            rules.table,
-            palette=rules.output.palette() if color or overlay else None,
-            frame=inferred.frame if overlay else None,
-            alpha=alpha,
-            workers=self._helper,
-        )
-        return Augmented(label, colors if color else None, blended)
+        decided = self.decide(inferred, rules, decision, confidence=confidence)
+        if not (color or overlay):
+            return Augmented(decided.label, decided.confidence, None, None)
+        frame = inferred.frame if overlay else None
+        colors, blended = fusion.paint(decided.label, rules.output.palette(), frame, alpha, self._helper)
+        return Augmented(decided.label, decided.confidence, colors if color else None, blended)
 
-    def predict(self, frame: Frame, size: tuple[int, int] | None = None) -> tuple[LabelMap, LabelMap]:
-        """Return the label maps of a frame: ``prepare``, ``infer`` and ``labels`` in one."""
+    def predict(self, frame: Frame, size: tuple[int, int] | None = None) -> tuple[LabelMap, ...]:
+        """Return the label maps of each model of a frame: ``prepare``, ``infer`` and ``labels`` in one."""
         return self.labels(self.infer(self.prepare(frame)), size)
 
     def augment(
-        self, frame: Frame, rules: Rules, *, color: bool = False, overlay: bool = False, alpha: float = 0.5
+        self,
+        frame: Frame,
+        rules: RuleSet,
+        decision: Decision = Decision(),  # noqa: B008 (frozen)
+        **wanted: Any,
     ) -> Augmented:
-        """Return the result for a frame: ``prepare``, ``infer`` and ``fuse`` in one."""
+        """Return the result for a frame: ``prepare``, ``infer`` and ``fuse``, whose options it takes, in one."""
         self.check(rules)
-        return self.fuse(self.infer(self.prepare(frame)), rules, color=color, overlay=overlay, alpha=alpha)
+        return self.fuse(self.infer(self.prepare(frame)), rules, decision, **wanted)
 
     def close(self) -> None:
         """Release both models; calling it twice does no harm."""
@@ -272,9 +305,22 @@ class Pipeline:
         self.close()
 
     @property
-    def branches(self) -> tuple[Branch, Branch]:
-        """The main and the sub model's way, for measurements of single steps."""
+    def branches(self) -> tuple[Branch, ...]:
+        """Each model's way, main first, for measurements of single steps."""
         if not self._branches:
             raise RuntimeError("the pipeline is closed")
-        main, sub = self._branches
-        return main, sub
+        return self._branches
+
+
+def _check_model(role: str, model: Model, names: tuple[str, ...], fingerprint: str) -> None:
+    if names != model.card.classes.names:
+        raise ConfigError(
+            f"the rules are for a {role} model with {len(names)} classes ({', '.join(names[:3])}, ...), "
+            f"but {model.path} has {len(model.card.classes)} ({', '.join(model.card.classes.names[:3])}, ...); "
+            "choose the matching rules or model"
+        )
+    if fingerprint != model.fingerprint:
+        raise ConfigError(
+            f"the rules were learned with another {role} model (fingerprint {fingerprint[:12]}) than "
+            f"{model.path} ({model.fingerprint[:12]}); learn them again with `classaug learn`"
+        )

@@ -40,9 +40,30 @@ ARGUMENTS = (
         default_value="",
         description="Parameter file of the node, a copy of config/classaug.yaml say; the arguments below override it.",
     ),
-    DeclareLaunchArgument("rules", default_value="", description="Rules file that `classaug learn` wrote."),
+    DeclareLaunchArgument(
+        "rules",
+        default_value="",
+        description="Rules file that `classaug learn` wrote; of several sub models [A, B], in their order.",
+    ),
     DeclareLaunchArgument("main_model", default_value="", description="Main model: its file or folder."),
-    DeclareLaunchArgument("sub_model", default_value="", description="Sub model: its file or folder."),
+    DeclareLaunchArgument(
+        "sub_model", default_value="", description="Sub model: its file or folder; several as [A, B]."
+    ),
+    DeclareLaunchArgument(
+        "prefer",
+        default_value="",
+        choices=["", "evidence", "main"],
+        description="Which main class a pixel has: evidence lets both models decide, main leaves it to the main model.",
+    ),
+    DeclareLaunchArgument(
+        "min_confidence", default_value="", description="Pixels less confident than this, 0 to 1, are left unlabelled."
+    ),
+    DeclareLaunchArgument(
+        "contours",
+        default_value="",
+        choices=["", "true", "false"],
+        description="Let the labels follow the edges of the image; for rules of kind probability.",
+    ),
     DeclareLaunchArgument("image_topic", default_value="", description="Image topic of the camera."),
     DeclareLaunchArgument(
         "camera",
@@ -61,7 +82,8 @@ ARGUMENTS = (
         "rviz",
         default_value="false",
         choices=["true", "false"],
-        description=f"Start RViz with the image, label colours and overlay of `camera` ('{CAMERA}' if empty).",
+        description="Start RViz with the image, label colours, overlay and, switched off, the confidence of `camera` "
+        f"('{CAMERA}' if empty).",
     ),
     DeclareLaunchArgument(
         "bag",
@@ -100,6 +122,7 @@ def start(context: LaunchContext) -> list[Action]:
 
     Raises:
         FileNotFoundError: a file that an argument names does not exist.
+        ValueError: an argument is no number.
     """
     given = {argument.name: LaunchConfiguration(argument.name).perform(context) for argument in ARGUMENTS}
     if given["bag"] and not given["use_sim_time"]:
@@ -107,8 +130,9 @@ def start(context: LaunchContext) -> list[Action]:
     if given["fastdds_profile"] == "none":
         given["fastdds_profile"] = ""
     for name in ("params_file", "rules", "main_model", "sub_model", "bag", "fastdds_profile"):
-        if given[name] and not Path(given[name]).exists():
-            raise FileNotFoundError(f"launch argument {name}: there is no {given[name]}")
+        for path in one_or_several(given[name]):
+            if not Path(path).exists():
+                raise FileNotFoundError(f"launch argument {name}: there is no {path}")
     actions: list[Action] = []
     if given["fastdds_profile"]:
         actions.append(SetEnvironmentVariable(PROFILES_VARIABLE, given["fastdds_profile"]))
@@ -127,8 +151,14 @@ def classaug_node(given: dict[str, str]) -> Node:
     if given["use_sim_time"]:
         overrides["use_sim_time"] = given["use_sim_time"] == "true"
     for argument, parameter in (("main_model",) * 2, ("sub_model",) * 2, ("rules", "rules_file")):
-        if given[argument]:
-            overrides[parameter] = given[argument]
+        if paths := one_or_several(given[argument]):
+            overrides[parameter] = paths if len(paths) > 1 else paths[0]
+    if given["prefer"]:
+        overrides["prefer"] = given["prefer"]
+    if given["min_confidence"]:
+        overrides["min_confidence"] = number("min_confidence", given["min_confidence"])
+    if given["contours"]:
+        overrides["contours"] = given["contours"] == "true"
     of_camera = {name: given[name] for name in ("image_topic", "image_transport") if given[name]}
     if given["camera"] or of_camera:
         camera = given["camera"] or CAMERA
@@ -144,6 +174,20 @@ def classaug_node(given: dict[str, str]) -> Node:
         output="screen",
         on_exit=end_launch,
     )
+
+
+def one_or_several(text: str) -> list[str]:
+    """Return the paths of an argument: ``A``, ``[A]`` or ``[A, B]``; none where it is empty."""
+    paths = text[1:-1].split(",") if text.startswith("[") and text.endswith("]") else [text]
+    return [path.strip().strip("\"'") for path in paths if path.strip()]
+
+
+def number(argument: str, text: str) -> float:
+    """Return the number an argument is; the node checks its range."""
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError(f"launch argument {argument}: expected a number, found {text!r}") from None
 
 
 def node_name(given: dict[str, str]) -> str:
@@ -181,7 +225,7 @@ def bag_player(given: dict[str, str]) -> ExecuteProcess:
 def rviz(given: dict[str, str]) -> Node:
     """Return RViz, its topics made those of the camera and namespace."""
     camera = given["camera"] or CAMERA
-    outputs = ("label_color", "overlay")
+    outputs = ("label_color", "overlay", "confidence")
     return Node(
         package="rviz2",
         executable="rviz2",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -43,7 +44,7 @@ def start(domain: int) -> Iterator[Callable[..., Process]]:
 
     with ExitStack() as stack:
 
-        def start_process(module: str, *arguments: Any) -> Process:
-            return stack.enter_context(Process(module, *map(str, arguments), domain=domain))
+        def start_process(module: str, *arguments: Any, cwd: Path | None = None) -> Process:
+            return stack.enter_context(Process(module, *map(str, arguments), domain=domain, cwd=cwd))
 
         yield start_process

@@ -8,10 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ros import own_domain
-from tinymodels import World, write_world
+from tinymodels import World, random_rules, write_world
 
 from classaug_ros.bench.steps import Stopwatch, synthetic_frames
 from classaug_ros.cli import main
+from classaug_ros.models import load_model
+from classaug_ros.rules import KINDS, Kind
 
 
 @pytest.fixture
@@ -72,17 +74,35 @@ def test_cards_that_the_node_would_not_read_are_refused(
     assert "leave out --main-card" in capsys.readouterr().err
 
 
+FUSION = {"label and overlay", "label", "label and confidence"}
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_every_step_is_measured_and_told(
-    command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    kind: Kind, world: World, command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """Fusion by each kind of rules there is; whole frames by the table, whatever kind is in use."""
+    random_rules(load_model(world.main), load_model(world.sub), world.task, kind=kind).save(tmp_path / "rules.yaml")
     written = tmp_path / "bench.json"
     assert main([*command, "--rounds", "4", "--json", str(written)]) == 0
     result = json.loads(written.read_text())
     steps = {name: times["p50"] for name, times in result["steps"].items()}
-    assert len(steps) == 13
+    assert len(steps) == (16 if kind == "table" else 20)
+    fusion = {f"table fusion: {what}" for what in FUSION}
+    if kind == "probability":
+        fusion |= {f"probability fusion: {what}" for what in FUSION | {"label along contours"}}
+    after = "after the models, "
+    assert {name.removeprefix(after) for name in steps if name.startswith(after)} == fusion
     assert all(0 < times["p50"] <= times["p95"] <= times["p99"] for times in result["steps"].values())
     ratio = result["ratios"]["whole frame with overlay / engines alone"]
     assert ratio == pytest.approx(steps["frame: label and overlay"] / steps["engines alone, both at once"])
+    ratios = {name: value for name, value in result["ratios"].items() if name.startswith("probability")}
+    assert ratios == {
+        f"probability fusion / table fusion: {what}": pytest.approx(
+            steps[f"{after}probability fusion: {what}"] / steps[f"{after}table fusion: {what}"]
+        )
+        for what in (FUSION if kind == "probability" else ())
+    }
     assert result["machine"]["frame"] == "40 x 30"
     shown = capsys.readouterr().out
     assert all(name in shown for name in (*steps, *result["ratios"], *result["machine"]))

@@ -13,6 +13,7 @@ from reports import evaluate_world
 from tinymodels import write_world
 
 from classaug_ros.cli import main as classaug
+from classaug_ros.decision import Decision
 from classaug_ros.evaluation.compare import load_runs, to_markdown, warnings
 from classaug_ros.report import write_report
 
@@ -48,7 +49,7 @@ def iou(name: str, points: float | None) -> Change:
     """Change the IoU of a class, and the mean over the main classes, by points."""
 
     def change(report: Report) -> None:
-        result = report["methods"]["rules"]
+        result = report["methods"]["table"]
         result["iou"][name] = None if points is None else result["iou"][name] + points
         if points is not None:
             result["miou"]["main"] += points / 2
@@ -56,9 +57,9 @@ def iou(name: str, points: float | None) -> Change:
     return change
 
 
-def in_provenance(*keys: str, value: Any) -> Change:
+def in_provenance(*keys: str | int, value: Any) -> Change:
     def change(report: Report) -> None:
-        part = report["provenance"]
+        part: Any = report["provenance"]
         for key in keys[:-1]:
             part = part[key]
         part[keys[-1]] = value
@@ -93,8 +94,8 @@ def rows(text: str, heading: str) -> dict[str, list[str]]:
 
 def test_classes_are_sorted_by_how_much_they_changed(base: Report, reports: Callable[..., list[Path]]) -> None:
     text = to_markdown(load_runs(reports(iou("car", -3), iou("road", 1))))
-    before = base["methods"]["rules"]["iou"]
-    assert list(rows(text, "IoU % per class, rules").items()) == [
+    before = base["methods"]["table"]["iou"]
+    assert list(rows(text, "IoU % per class, table rules").items()) == [
         (
             "car",
             [
@@ -127,26 +128,26 @@ def test_means_of_every_method_are_compared(base: Report, reports: Callable[...,
     text = to_markdown(load_runs(reports(iou("car", -3))))
     part = text.partition("## mIoU %")[2].partition("##")[0]
     found = [[cell.strip() for cell in line.strip("|").split("|")] for line in part.splitlines() if line[:1] == "|"][2:]
-    titles = {"main_only": "main model alone", "sub_only": "sub model alone", "rules": "rules"}
+    titles = {"main_only": "main alone", "sub_only": "sub alone", "table": "table rules"}
     expected = []
     for method, title in titles.items():
         for mean, value in base["methods"][method]["miou"].items():
-            change = -1.5 if (method, mean) == ("rules", "main") else 0.0
+            change = -1.5 if (method, mean) == ("table", "main") else 0.0
             expected.append([title, mean, f"{value:.1f}", f"{value + change:.1f}", f"{change:+.1f}"])
     assert found == expected
 
 
 def test_a_class_without_a_score_on_one_side_comes_first(reports: Callable[..., list[Path]]) -> None:
     text = to_markdown(load_runs(reports(lambda report: (iou("car", 5)(report), iou("person", None)(report))[0])))
-    found = rows(text, "IoU % per class, rules")
+    found = rows(text, "IoU % per class, table rules")
     assert list(found) == ["person", "car"]
     assert found["person"][2:] == ["-", "-"]
 
 
 def test_other_methods_are_told_on_demand(reports: Callable[..., list[Path]]) -> None:
     runs = load_runs(reports(nothing))
-    assert "## IoU % per class, sub model alone\n\nUnchanged" in to_markdown(runs, ["sub_only"])
-    assert "sub model alone\n\n" not in to_markdown(runs)
+    assert "## IoU % per class, sub alone\n\nUnchanged" in to_markdown(runs, ["sub_only"])
+    assert "sub alone\n\n" not in to_markdown(runs)
 
 
 @pytest.mark.parametrize(
@@ -154,8 +155,8 @@ def test_other_methods_are_told_on_demand(reports: Callable[..., list[Path]]) ->
     [
         (in_provenance("models", "main", "fingerprint", value="f" * 64), "A and B have different main models (main "),
         (in_provenance("models", "sub", "fingerprint", value="f" * 64), "A and B have different sub models (sub "),
-        (in_provenance("rules", "task", value="f" * 64), "A and B have different tasks"),
-        (in_provenance("rules", "fingerprint", value="f" * 64), "A and B have different rules"),
+        (in_provenance("rules", 0, "task", value="f" * 64), "A and B have different tasks"),
+        (in_provenance("rules", 0, "fingerprint", value="f" * 64), "A and B have different rules"),
         (in_provenance("package_version", value="9.9"), "A and B were evaluated with different versions"),
         (frames_less, "A and B are of different images (3 and 2, 2 of them the same)"),
         (other_truth, "A and B are of different ground truth of the same images"),
@@ -168,6 +169,71 @@ def test_what_else_differs_is_told(reports: Callable[..., list[Path]], change: C
     (found,) = warnings(runs)
     assert found.startswith(warning)
     assert f"> - {found}" in to_markdown(runs)
+
+
+@pytest.fixture(scope="module")
+def weighed(tmp_path_factory: pytest.TempPathFactory) -> Report:
+    """The same world by rules of kind probability, which leave pixels unlabelled."""
+    world = write_world(tmp_path_factory.mktemp("weighed"), images=3)
+    return evaluate_world(world, kind="probability", decision=Decision(min_confidence=0.4)).report
+
+
+def test_rules_of_different_kinds_are_compared_as_they_are_used(
+    base: Report, weighed: Report, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folders = tmp_path / "a", tmp_path / "b"
+    for folder, report in zip(folders, (base, weighed), strict=True):
+        write_report(report, folder)
+    runs = load_runs(folders)
+    parts = ("prefer evidence", "min_confidence {}", "contours False")
+    assert warnings(runs) == [
+        "A and B have different rules",
+        "A and B have different kinds of rules in use",
+        f"A and B decide differently ({', '.join(parts).format(0.0)} and {', '.join(parts).format(0.4)})",
+    ]
+    text = to_markdown(runs, ["in_use", "probability"])
+    lines = text.partition("## mIoU %")[2].partition("##")[0].splitlines()
+    found = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line[:1] == "|"][2:]
+    used = "in use: table rules / probability rules"
+    assert [row[:2] for row in found[2::3]] == [
+        [title, "all"] for title in ("main alone", "sub alone", "table rules", "probability rules", used)
+    ]
+    before, after = base["methods"]["table"]["miou"]["all"], weighed["methods"]["probability"]["miou"]["all"]
+    assert found[-1][2:] == [f"{before:.1f}", f"{after:.1f}", f"{round(after - before, 1):+.1f}"]
+    assert found[-4][2:] == ["-", f"{after:.1f}", "-"]
+    assert f"## IoU % per class, {used}" in text
+    assert set(rows(text, "IoU % per class, probability rules")) == set(base["classes"])
+    gained = after - before
+    assert gained > 0.5
+    for bound, status in ((gained - 0.1, 1), (gained + 0.1, 0)):
+        assert classaug(["compare", *map(str, reversed(folders)), f"--max-drop=all={bound}"]) == status
+        assert ("all: B lost" in capsys.readouterr().err) == bool(status)
+
+
+def test_a_method_that_no_report_has_is_a_mistake(
+    reports: Callable[..., list[Path]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folders = list(map(str, reports(nothing)))
+    assert classaug(["compare", *folders, "--method", "table", "--method", "rules"]) == 2
+    expected = "expected one of: in_use, main_only, sub_only, table"
+    assert capsys.readouterr() == ("", f"classaug compare: --method rules: no report has it; {expected}\n")
+
+
+def test_a_report_of_an_older_program_is_refused(
+    reports: Callable[..., list[Path]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folders = reports(lambda report: report.update(format=1))
+    assert classaug(["compare", *map(str, folders)]) == 2
+    assert capsys.readouterr().err.endswith("report.json: expected format 2, found 1; evaluate again\n")
+
+
+def test_another_sub_model_more_is_told(reports: Callable[..., list[Path]]) -> None:
+    def one_more(report: Report) -> None:
+        report["provenance"]["models"]["sub2"] = {"name": "voc", "fingerprint": "f" * 64}
+
+    assert warnings(load_runs(reports(one_more))) == [
+        f"A and B have different sub2 models (none and voc {'f' * 12})",
+    ]
 
 
 def test_equal_reports_differ_in_nothing(reports: Callable[..., list[Path]]) -> None:

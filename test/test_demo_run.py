@@ -16,6 +16,7 @@ from ros import own_domain
 from classaug_ros.data.bags import BagReader, decode_message
 from classaug_ros.demo import run as demo
 from classaug_ros.errors import ConfigError
+from classaug_ros.rules import KINDS
 
 FRAMES = 8
 
@@ -49,8 +50,13 @@ def test_labels_and_overlays_carry_the_stamps_of_their_images(played: tuple[Path
 def test_it_leaves_what_it_promises(played: tuple[Path, demo.Drive]) -> None:
     output, _ = played
     assert [name for name in demo._RESULTS if not (output / name).exists()] == []
-    methods = json.loads((output / "report" / "report.json").read_text())["methods"]
-    assert methods["rules"]["miou"]["added"] > 20 > methods["main_only"]["miou"]["added"] == 0
+    report = json.loads((output / "report" / "report.json").read_text())
+    assert report["in_use"] == "probability"
+    miou = {name: method["miou"] for name, method in report["methods"].items()}
+    assert miou["main_only"]["added"] == 0
+    for kind in KINDS:
+        assert miou[kind]["added"] > 20
+        assert miou[kind]["all"] > miou["main_only"]["all"] + 5
     sheet = cv2.imread(str(output / "contact_sheet.png"))
     assert sheet.shape[1] > 4 * 640
     video = cv2.VideoCapture(str(output / "overlay.mp4"))

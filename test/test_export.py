@@ -139,7 +139,7 @@ def test_pairs_of_exported_models_learn_and_evaluate(tmp_path: Path, capsys: pyt
     assert "rules" in capsys.readouterr().out
     written = json.loads((report / "report.json").read_text())
     assert written["provenance"]["models"]["main"]["fingerprint"] == load_model(tmp_path / "onnx" / "main").fingerprint
-    assert written["methods"]["rules"]["miou"]["all"] >= 0
+    assert written["methods"]["table"]["miou"]["all"] >= 0
 
 
 def test_preprocessing_is_the_image_processor_s(tmp_path: Path) -> None:

@@ -10,12 +10,14 @@ import cv2
 import numba
 import numpy as np
 import pytest
+from hardscores import KINDS, scores_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from classaug_ros import fusion
-from classaug_ros.fusion import cpu, naive
+from classaug_ros.fusion import cpu, cpu_evidence, geometry, naive
+from classaug_ros.fusion.compiled import compiled
 from classaug_ros.images import Frame
 from classaug_ros.models import Upsampling
 
@@ -23,66 +25,7 @@ CONVENTIONS: tuple[Upsampling, ...] = get_args(Upsampling)
 UINT8, UINT16 = np.dtype(np.uint8), np.dtype(np.uint16)
 SIZES = [(1, 1), (15, 33), (37, 5), (63, 1000), (360, 480)]  # H, W
 GRIDS = [(1, 1), (1, 9), (7, 1), (2, 2), (33, 33), (64, 48)]  # h, w
-
-
-def above(values: NDArray[np.float32], ulps: int) -> NDArray[np.float32]:
-    """Return the float32 values so many steps greater."""
-    for _ in range(ulps):
-        values = np.nextafter(values, np.float32(np.inf))
-    return values
-
-
-def scores_of(kind: str, shape: tuple[int, int, int], seed: int) -> NDArray[np.float32]:
-    """Scores that tempt a fast form into mistakes."""
-    random = np.random.default_rng(seed)
-    noise = random.standard_normal(shape).astype(np.float32)
-    smooth = np.stack([cv2.GaussianBlur(plane, (0, 0), 3) for plane in noise]).reshape(shape)
-    few = random.integers(0, 3, shape).astype(np.float32)
-    one = np.float32(1)
-    by_kind: dict[str, Callable[[], NDArray[Any]]] = {
-        "noise": lambda: noise,
-        "smooth": lambda: 10 * smooth,
-        "ties": lambda: few,
-        "mostly ties": lambda: np.where(random.random(shape) < 0.05, few, one),
-        "constant": lambda: np.full(shape, random.standard_normal(), np.float32),
-        "ulp apart": lambda: np.nextafter(one, few - 1, dtype=np.float32),  # 1 - ulp, 1, or 1 + ulp
-        "ulps of smooth": lambda: np.nextafter(smooth, smooth + few - 1, dtype=np.float32)[:1] + 0 * noise,
-        "shared, an ulp apart": lambda: np.nextafter(
-            np.broadcast_to(smooth[:1], shape), few * 1e9 - 1e9, dtype=np.float32
-        ),
-        "each an ulp better": lambda: np.stack([above(smooth[0], k) for k in range(shape[0])]),
-        "huge": lambda: np.sign(noise) * np.float32(3e38),
-        "tiny": lambda: noise * np.float32(1e-38),
-        "denormal": lambda: few * np.float32(1e-45),
-        "denormal and negative": lambda: (few - 1) * np.float32(3e-45),
-        "almost certain": lambda: np.exp(40 * (noise - noise.max(axis=0))),
-        "far from zero": lambda: (noise + np.float32(1e6)).astype(np.float32),
-        "last wins": lambda: np.linspace(0, 1, shape[0], dtype=np.float32)[:, None, None] + 0 * noise,
-        "first wins": lambda: np.linspace(1, 0, shape[0], dtype=np.float32)[:, None, None] + 0 * noise,
-    }
-    with np.errstate(under="ignore"):
-        return by_kind[kind]().astype(np.float32)
-
-
-KINDS = (
-    "noise",
-    "smooth",
-    "ties",
-    "mostly ties",
-    "constant",
-    "ulp apart",
-    "ulps of smooth",
-    "shared, an ulp apart",
-    "each an ulp better",
-    "huge",
-    "tiny",
-    "denormal",
-    "denormal and negative",
-    "almost certain",
-    "far from zero",
-    "last wins",
-    "first wins",
-)
+WORKERS = ThreadPoolExecutor(1)
 
 
 def assert_same_labels(scores: NDArray[np.float32], size: tuple[int, int], convention: Upsampling) -> None:
@@ -90,11 +33,12 @@ def assert_same_labels(scores: NDArray[np.float32], size: tuple[int, int], conve
     with np.errstate(under="ignore"):
         expected = naive.label_map(scores, size, convention, dtype)
     before = scores.copy()
-    labels = cpu.label_map(scores, size, convention, dtype)
-    assert labels.shape == size
-    assert labels.dtype == dtype
-    assert labels.flags.c_contiguous
-    np.testing.assert_array_equal(labels, expected)
+    for workers in (None, WORKERS):
+        labels = cpu.label_map(scores, size, convention, dtype, workers)
+        assert labels.shape == size
+        assert labels.dtype == dtype
+        assert labels.flags.c_contiguous
+        np.testing.assert_array_equal(labels, expected)
     np.testing.assert_array_equal(scores, before)
 
 
@@ -199,7 +143,7 @@ def test_other_conventions_are_linear_interpolation_at_their_positions(
 @pytest.mark.parametrize("samples", [1, 2, 3, 33, 128])
 @pytest.mark.parametrize("out", [1, 2, 5, 33, 480])
 def test_source_coordinates_stay_inside_the_samples(out: int, samples: int, convention: Upsampling) -> None:
-    before, weight = naive.source_coordinates(out, samples, convention)
+    before, weight = geometry.source_coordinates(out, samples, convention)
     assert before.shape == weight.shape == (out,)
     assert weight.dtype == np.float32
     assert before.min() >= 0
@@ -218,6 +162,23 @@ def test_the_conventions_differ_where_they_should() -> None:
     np.testing.assert_allclose(rows["asymmetric"], [0, 0.5, 1, 1.5, 2, 2.5, 3, 3])
 
 
+@pytest.mark.parametrize("convention", CONVENTIONS)
+@pytest.mark.parametrize(("samples", "out"), [(1, 1), (2, 9), (33, 480), (128, 360), (7, 3)])
+def test_samples_among_their_own_kind_are_where_they_are(samples: int, out: int, convention: Upsampling) -> None:
+    if convention == "align_corners" and out == 1 < samples:
+        return
+    before, weight = geometry.sample_coordinates(samples, convention, out, samples, convention)
+    np.testing.assert_allclose(before + weight, np.arange(samples), atol=1e-5)
+
+
+def test_samples_among_those_of_another_convention_go_by_the_pixels_of_both() -> None:
+    """Two samples of half pixels lie at pixels 1.5 and 5.5 of 8; four that align with corners are 7 / 3 apart."""
+    before, weight = geometry.sample_coordinates(2, "half_pixel", 8, 4, "align_corners")
+    np.testing.assert_allclose(before + weight, [1.5 * 3 / 7, 5.5 * 3 / 7])
+    before, weight = geometry.sample_coordinates(4, "align_corners", 8, 2, "half_pixel")
+    np.testing.assert_allclose(before + weight, [0, (7 / 3 + 0.5) / 4 - 0.5, (14 / 3 + 0.5) / 4 - 0.5, 1], atol=1e-6)
+
+
 def poisoned(function: Callable[..., Any], *arguments: Any) -> Any:
     """Call a function with memory it asks for filled with the greatest value, so that what it leaves out shows."""
     function(*arguments)  # compiles it, from NumPy as it is
@@ -225,7 +186,7 @@ def poisoned(function: Callable[..., Any], *arguments: Any) -> Any:
 
     def filled(shape: Any, dtype: Any = np.float64) -> NDArray[Any]:
         array = empty(shape, dtype)
-        array.fill(np.iinfo(array.dtype).max)
+        array.fill(np.iinfo(array.dtype).max if array.dtype.kind in "iu" else np.inf)  # True for bool
         return array
 
     with pytest.MonkeyPatch.context() as patch:
@@ -245,7 +206,7 @@ def test_every_label_is_written(grid: tuple[int, int], size: tuple[int, int], co
 @pytest.mark.parametrize("order", ["rgb", "bgr"])
 @pytest.mark.parametrize("dtype", [UINT8, UINT16], ids=str)
 @pytest.mark.parametrize("shape", [(1, 1), (15, 33), (1, 50), (63, 1)], ids=str)
-def test_fuse_is_the_specification(
+def test_looking_up_and_painting_are_the_specification(
     shape: tuple[int, int], dtype: np.dtype[Any], order: Literal["rgb", "bgr"], alone: bool
 ) -> None:
     random = np.random.default_rng(8)
@@ -258,14 +219,33 @@ def test_fuse_is_the_specification(
     frame = Frame(random.integers(0, 256, (*shape, 3), np.uint8), order)
     with ThreadPoolExecutor(1) as pool:
         workers = None if alone else pool
-        label, color, overlay = poisoned(
-            lambda: cpu.fuse(main, sub, table, palette=palette, frame=frame, alpha=0.3, workers=workers)
-        )
+        label = poisoned(cpu.look_up, main, sub, table, workers)
+        painted = poisoned(cpu.paint, label, palette, frame, 0.3, workers)
     assert label.dtype == dtype
     assert all(label[y, x] == table[main[y, x], sub[y, x]] for y, x in np.ndindex(shape))
-    expected = naive.fuse(main, sub, table, palette=palette, frame=frame, alpha=0.3)
-    for got, want in zip((label, color, overlay), expected, strict=True):
+    np.testing.assert_array_equal(label, naive.look_up(main, sub, table))
+    for got, want in zip(painted, naive.paint(label, palette, frame, 0.3), strict=True):
         np.testing.assert_array_equal(got, want)
+
+
+@pytest.mark.parametrize("dtype", [UINT8, UINT16], ids=str)
+@pytest.mark.parametrize("shape", [(1, 1), (15, 33), (1, 50), (63, 1)], ids=str)
+def test_joining_is_the_specification(shape: tuple[int, int], dtype: np.dtype[Any]) -> None:
+    random = np.random.default_rng(13)
+    added = np.arange(9) >= 4
+    first, further = (random.integers(0, 9, shape).astype(dtype) for _ in range(2))
+    sure, surer = (random.integers(0, 4, shape).astype(np.uint8) for _ in range(2))
+    before = first.copy(), sure.copy()
+    expected = naive.join(first, sure, further, surer, added)
+    for y, x in np.ndindex(shape):
+        wins = further[y, x] >= 4 and (first[y, x] < 4 or surer[y, x] > sure[y, x])
+        assert expected[0][y, x] == (further if wins else first)[y, x]
+        assert expected[1][y, x] == (surer if wins else sure)[y, x]
+    for workers in (None, WORKERS):
+        for got, want in zip(cpu.join(first, sure, further, surer, added, workers), expected, strict=True):
+            np.testing.assert_array_equal(got, want, strict=True)
+    for array, kept in zip((first, sure), before, strict=True):
+        np.testing.assert_array_equal(array, kept)
 
 
 @pytest.mark.parametrize("size", SIZES, ids=str)
@@ -280,13 +260,13 @@ def test_count_is_the_specification(size: tuple[int, int]) -> None:
     assert fast.dtype == np.int64
 
 
-def test_fuse_makes_only_what_is_asked_for() -> None:
-    labels = np.zeros((4, 6), np.uint8)
-    table = np.ones((1, 1), np.uint8)
-    palette = np.full((256, 3), 9, np.uint8)
-    for form in (cpu.fuse, naive.fuse):
-        assert [part is None for part in form(labels, labels, table)] == [False, True, True]
-        assert [part is None for part in form(labels, labels, table, palette=palette)] == [False, False, True]
+def test_without_a_frame_there_is_no_overlay() -> None:
+    labels = np.arange(24, dtype=np.uint8).reshape(4, 6)
+    palette = np.random.default_rng(12).integers(0, 256, (256, 3), np.uint8)
+    for form in (cpu.paint, naive.paint):
+        color, overlay = form(labels, palette)
+        np.testing.assert_array_equal(color, palette[labels])
+        assert overlay is None
 
 
 @pytest.mark.parametrize("alpha", [0.0, 1 / 256, 0.25, 0.5, 0.7, 255 / 256, 1.0])
@@ -295,10 +275,7 @@ def test_overlay_is_the_specification_and_close_to_the_formula(alpha: float) -> 
     image = np.repeat(np.tile(levels[:, None], (1, 256))[:, :, None], 3, axis=2)
     palette = np.repeat(levels[:, None], 3, axis=1)
     ids = np.tile(levels[None, :], (256, 1))
-    table = levels[None, :]
-    frame = Frame(image, "rgb")
-    _, color, overlay = cpu.fuse(np.zeros_like(ids), ids, table, palette=palette, frame=frame, alpha=alpha)
-    assert color is not None
+    color, overlay = cpu.paint(ids, palette, Frame(image, "rgb"), alpha)
     assert overlay is not None
     np.testing.assert_array_equal(overlay, naive.blend(image, color, alpha))
     exact = image * (1 - alpha) + color * alpha
@@ -311,15 +288,13 @@ def test_overlay_is_the_specification_and_close_to_the_formula(alpha: float) -> 
 def test_overlay_takes_padded_and_read_only_images() -> None:
     random = np.random.default_rng(9)
     ids = random.integers(0, 5, (9, 7)).astype(np.uint8)
-    table = np.arange(25, dtype=np.uint8).reshape(5, 5)
     palette = random.integers(0, 256, (256, 3), np.uint8)
     padded = random.integers(0, 256, (9, 40), np.uint8)
     padded.flags.writeable = False
     image = np.lib.stride_tricks.as_strided(padded, (9, 7, 3), (40, 3, 1), writeable=False)
     for order in ("rgb", "bgr"):
         frame = Frame(image, order)
-        fast = cpu.fuse(ids, ids, table, palette=palette, frame=frame)
-        for got, want in zip(fast, naive.fuse(ids, ids, table, palette=palette, frame=frame), strict=True):
+        for got, want in zip(cpu.paint(ids, palette, frame), naive.paint(ids, palette, frame), strict=True):
             np.testing.assert_array_equal(got, want)
 
 
@@ -336,8 +311,10 @@ def test_nearest_takes_the_label_each_centre_lies_in(shape: tuple[int, int], siz
 
 
 def test_the_package_runs_the_fast_form() -> None:
-    for name in ("label_map", "count", "fuse"):
+    for name in ("label_map", "count", "look_up", "join", "paint"):
         assert getattr(fusion, name) is getattr(cpu, name)
+    for name in ("group_scores", "output_scores", "confidence", "guided_label_map"):
+        assert getattr(fusion, name) is getattr(cpu_evidence, name)
 
 
 def test_without_a_place_for_the_cache_functions_are_compiled_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -352,13 +329,14 @@ def test_without_a_place_for_the_cache_functions_are_compiled_all_the_same(monke
     monkeypatch.setattr(caching._CacheLocator, "ensure_cache_path", read_only)
     with pytest.raises(RuntimeError, match="cannot cache"):
         numba.njit(cache=True)(double)
-    assert cpu._compiled(double)(21) == 42
+    assert compiled(double)(21) == 42
 
 
 def test_most_cells_of_smooth_scores_are_filled_at_once() -> None:
     """Which is what makes the fast form fast: a class clear at all four corners, the first one too, fills its cell."""
     scores = np.zeros((3, 8, 8), np.float32)
     scores[0, :, :4] = scores[2, :, 4:] = 1
-    winners, clear = cpu._corner_winners(scores)
+    winners, clear = np.empty((8, 8), np.int32), np.empty((8, 8), np.bool_)
+    cpu.corner_winners(scores, winners, clear, 0, 8)
     np.testing.assert_array_equal(winners, scores.argmax(axis=0))
     assert clear.all()

@@ -22,6 +22,7 @@ from classaug_ros.images import (
     ENCODINGS,
     MAX_PIXELS,
     Frame,
+    Order,
     decode_compressed,
     decode_image,
     fill_image,
@@ -156,6 +157,26 @@ def test_colour_is_a_read_only_view_of_the_message(encoding: str, padding: int, 
 def test_rgb_of_an_rgb_frame_is_the_same_array() -> None:
     frame = Frame(street(), "rgb")
     assert frame.rgb() is frame.pixels
+
+
+@pytest.mark.parametrize("order", ["rgb", "bgr"])
+def test_grey_is_the_brightness_of_a_frame(order: Order) -> None:
+    rgb = street()
+    pixels = rgb if order == "rgb" else rgb[:, :, ::-1].copy()
+    pixels.flags.writeable = False
+    grey = Frame(pixels, order).grey((rgb.shape[0], rgb.shape[1]))
+    assert grey.dtype == np.uint8
+    assert difference(grey, np.rint(rgb @ [0.299, 0.587, 0.114]).astype(np.uint8)) <= 1
+
+
+@pytest.mark.parametrize("order", ["rgb", "bgr"])
+def test_grey_of_a_smaller_size_is_the_mean_of_the_pixels(order: Order) -> None:
+    values = np.random.default_rng(6).integers(0, 256, (12, 20), np.uint8)
+    frame = Frame(np.repeat(values[:, :, np.newaxis], 3, axis=2), order)
+    np.testing.assert_array_equal(frame.grey((12, 20)), values)
+    means = values.reshape(6, 2, 5, 4).mean(axis=(1, 3))
+    assert difference(frame.grey((6, 5)), np.rint(means).astype(np.uint8)) <= 1
+    assert frame.grey((24, 60)).shape == (24, 60)
 
 
 @pytest.mark.parametrize("depth", [8, 16])

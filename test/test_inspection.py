@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import cv2
@@ -15,6 +15,7 @@ from tinymodels import MAIN_CLASSES, SUB_CLASSES, write_world
 from classaug_ros.cli import main as classaug
 from classaug_ros.errors import ConfigError
 from classaug_ros.learning.counts import Counts
+from classaug_ros.learning.influence import Influence, describe_evidence, summarise_evidence
 from classaug_ros.learning.inspection import (
     Tie,
     describe,
@@ -25,6 +26,8 @@ from classaug_ros.learning.inspection import (
     summarise,
 )
 from classaug_ros.learning.learn import derive_rules
+from classaug_ros.learning.samples import Samples
+from classaug_ros.learning.tablepicture import draw_influence
 from classaug_ros.rules import Rules
 from classaug_ros.task import Task
 
@@ -67,10 +70,11 @@ def test_the_summary_tells_pairs_support_and_shares(task: Task) -> None:
     text = summarise(counts, derive_rules(counts, task, 10))
     for line in (
         "2 images, 1,005 labelled pixels",
-        "4 of 15 pairs of predictions seen, 3 often enough for a rule (min_support 10); 1 give an added class",
+        "table: 4 of 15 pairs of predictions seen, 3 often enough for a rule (min_support 10); 1 give an added class",
         "added classes reached: 1 of 2; never: bicycle",
         "rider                     100 px  person 60.0%, rider 40.0%",
         "car                         5 px  car 100.0%",
+        "no probability rule: a model returns labels",
     ):
         assert line in text
     assert text.index("road  ") < text.index("rider  ") < text.index("car  ")
@@ -136,6 +140,7 @@ def test_all_is_described(task: Task, counts: Counts) -> None:
     text = describe(derive_rules(counts, task), counts, task)
     for line in (
         "3 main x 5 sub classes; output: the main and 2 added",
+        "kind in use: table\nno probability rule: a model returns labels",
         "  rider                         196 px",
         "     49.0%  person               where sub says so",
         "  always kept: road, car",
@@ -217,6 +222,30 @@ def test_the_command_finds_the_counts_and_draws(
     assert drawn.std() > 0
 
 
+def of_image(counts: Counts, number: int) -> Samples:
+    """The samples of one of the images, as if it were the only one."""
+    samples = counts.samples
+    assert samples is not None
+    mine = Samples(*(getattr(samples, field.name)[samples.image == number] for field in fields(Samples)))
+    return replace(mine, image=0 * mine.image)
+
+
+def test_both_kinds_are_described_and_the_scores_behind_the_probability_rule(
+    learned: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    rules, counts = Rules.load(learned[0]), Counts.load(learned[0].with_suffix(".counts.npz"))
+    whole, alone, table = describe(rules, counts), describe(rules), describe(replace(rules, kind="table"), counts)
+    for text in (whole, alone, table):
+        assert "\n".join(summarise_evidence(rules)) in text
+    for text in (whole, table):
+        assert "\n".join(describe_evidence(rules, counts.samples)[1:]) in text
+        assert "    for      " in text
+    assert "    for      " not in alone
+    assert "\n\nkind in use: probability\n" in whole
+    assert "\n\nkind in use: table\n" in table
+    assert whole.index("probability rule: ") < whole.index("table: ") < whole.index("near ties")
+
+
 def test_the_command_takes_counts_in_several_files(
     learned: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -224,23 +253,65 @@ def test_the_command_takes_counts_in_several_files(
     beside = rules.with_suffix(".counts.npz")
     whole = Counts.load(beside)
     parts = [replace(whole, triples=whole.triples // 2), replace(whole, triples=whole.triples - whole.triples // 2)]
-    for number, (part, images) in enumerate(zip(parts, (whole.images[:1], whole.images[1:]), strict=True)):
-        replace(part, images=images).save(tmp_path / f"{number}.npz")
+    for number, (part, image) in enumerate(zip(parts, whole.images, strict=True)):
+        replace(part, images=[image], parts=[of_image(whole, number)]).save(tmp_path / f"{number}.npz")
     beside.unlink()
     capsys.readouterr()
     assert classaug(["inspect", str(rules), "--counts", str(tmp_path / "0.npz"), str(tmp_path / "1.npz")]) == 0
-    assert "near ties" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "near ties" in told
+    assert (
+        told
+        == f"{describe(Rules.load(rules), whole)}\n\nname the task with --task for similar classes that never occur\n"
+    )
     assert classaug(["inspect", str(rules), "--counts", str(tmp_path / "0.npz")]) == 2
     assert capsys.readouterr().err.startswith("classaug inspect: the rules do not rest on these counts")
     assert classaug(["inspect", str(rules)]) == 0
     assert f"there is no {beside}: name the counts with --counts" in capsys.readouterr().out
 
 
-def test_a_picture_that_is_no_png_is_refused(
+def test_the_command_draws_what_speaks_for_each_class(
     learned: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    files = [tmp_path / "table.png", tmp_path / "influence.png"]
     capsys.readouterr()
-    assert classaug(["inspect", str(learned[0]), "--picture", str(tmp_path / "t.jpg")]) == 2
+    assert classaug(["inspect", str(learned[0]), "--picture", str(files[0]), "--influence", str(files[1])]) == 0
+    assert capsys.readouterr().out.endswith("".join(f"picture: {file}\n" for file in files))
+    table, influence = (cv2.imread(str(file)) for file in files)
+    assert table is not None
+    assert influence is not None
+    assert table.shape != influence.shape
+    rules, counts = Rules.load(learned[0]), Counts.load(learned[0].with_suffix(".counts.npz"))
+    assert rules.evidence is not None
+    assert counts.samples is not None
+    expected = draw_influence(rules, Influence.of(rules.evidence, counts.samples))
+    np.testing.assert_array_equal(influence[:, :, ::-1], expected)
+
+
+def test_without_scores_no_influence_is_drawn(
+    learned: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rules, _ = learned
+    picture = tmp_path / "i.png"
+    alone = tmp_path / "table.yaml"
+    replace(Rules.load(rules), evidence=None, kind="table").save(alone)
+    rules.with_suffix(".counts.npz").unlink()
+    capsys.readouterr()
+    for file, message in ((rules, "needs the counts that the rules rest on"), (alone, "have no probability rule")):
+        assert classaug(["inspect", str(file), "--influence", str(picture)]) == 2
+        told = capsys.readouterr()
+        assert (told.out, told.err.count("\n")) == ("", 1)
+        assert told.err.startswith(f"classaug inspect: --influence {picture}: ")
+        assert message in told.err
+    assert not picture.exists()
+
+
+@pytest.mark.parametrize("option", ["--picture", "--influence"])
+def test_a_picture_that_is_no_png_is_refused(
+    option: str, learned: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    capsys.readouterr()
+    assert classaug(["inspect", str(learned[0]), option, str(tmp_path / "t.jpg")]) == 2
     told = capsys.readouterr()
     assert (told.out, told.err.count("\n")) == ("", 1)
-    assert "expected a file name ending in .png" in told.err
+    assert f"{option} {tmp_path}/t.jpg: expected a file name ending in .png" in told.err

@@ -8,26 +8,28 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from reports import world_rules
 from tinymodels import World, write_dataset, write_world
 
 from classaug_ros.cli import main as classaug
 from classaug_ros.data.dataset import load_dataset
 from classaug_ros.data.examples import Example
+from classaug_ros.decision import Decision
 from classaug_ros.errors import ImageError
 from classaug_ros.evaluation.evaluate import Evaluation, evaluate
 from classaug_ros.evaluation.kept import KeptPredictions
+from classaug_ros.evaluation.methods import Methods
 from classaug_ros.images import Frame
-from classaug_ros.labels import LabelMap
-from classaug_ros.learning.learn import count, derive_rules
 from classaug_ros.models import load_model
-from classaug_ros.pipeline import Pipeline
+from classaug_ros.pipeline import Inferred, Pipeline, Prepared
+from classaug_ros.rules import KINDS, Kind, Rules, RuleSet
 from classaug_ros.task import Task
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -67,47 +69,54 @@ class Broken:
             yield example
 
 
-def run(world: World, pipeline: Pipeline, kept: Path | None, images: int = 5) -> tuple[Evaluation, list[str]]:
-    task = Task.load(world.task)
-    rules = derive_rules(count(pipeline, [load_dataset(world.dataset)], task, world.folder / "c.npz"), task)
+def run(
+    world: World, pipeline: Pipeline, kept: Path | None, kind: Kind, images: int = 5
+) -> tuple[Evaluation, list[str]]:
     seen: list[str] = []
+    tasks, rules = [Task.load(world.task)], RuleSet([world_rules(world, kind)])
     evaluation = evaluate(
-        pipeline, Broken(world, images), task, rules, watchers=[lambda e, _: seen.append(e.name)], kept=kept
+        pipeline, Broken(world, images), tasks, rules, watchers=[lambda e, _: seen.append(e.name)], kept=kept
     )
     return evaluation, seen
 
 
+def counted(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> list[Prepared]:
+    """Count the images that the models are run on."""
+    seen: list[Prepared] = []
+    infer = pipeline.infer
+
+    def noted(prepared: Prepared) -> Inferred:
+        seen.append(prepared)
+        return infer(prepared)
+
+    monkeypatch.setattr(pipeline, "infer", noted)
+    return seen
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_second_run_goes_on_after_the_first(
-    world: World, pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    world: World, pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: Kind
 ) -> None:
-    whole, _ = run(world, pipeline, None)
+    whole, _ = run(world, pipeline, None, kind)
     with pytest.raises(ImageError):
-        run(world, pipeline, tmp_path / "kept", images=3)
+        run(world, pipeline, tmp_path / "kept", kind, images=3)
     assert len(list((tmp_path / "kept").iterdir())) == 3
-    predicted = 0
-    predict = pipeline.predict
-
-    def counted(frame: Frame, size: tuple[int, int]) -> tuple[LabelMap, LabelMap]:
-        nonlocal predicted
-        predicted += 1
-        return predict(frame, size)
-
-    monkeypatch.setattr(pipeline, "predict", counted)
-    evaluation, seen = run(world, pipeline, tmp_path / "kept")
-    assert predicted == 2
+    inferred = counted(pipeline, monkeypatch)
+    evaluation, seen = run(world, pipeline, tmp_path / "kept", kind)
+    assert len(inferred) == 2
     assert seen == [f"{number:04}" for number in range(5)]
-    assert evaluation.miou("rules") == whole.miou("rules")
+    assert evaluation.miou(kind) == whole.miou(kind)
+    assert list(evaluation.matrices) == ["main_only", "sub_only", "table", "probability"][: len(whole.matrices)]
     for method, matrix in whole.matrices.items():
         np.testing.assert_array_equal(evaluation.matrices[method].counts, matrix.counts)
+    assert repr(evaluation.calibration.bins()) == repr(whole.calibration.bins())  # NaN is not itself
     assert [frame.miou for frame in evaluation.frames] == [frame.miou for frame in whole.frames]
 
 
 def test_a_report_that_cannot_be_written_costs_no_second_run(
-    world: World, pipeline: Pipeline, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    task = Task.load(world.task)
-    rules = derive_rules(count(pipeline, [load_dataset(world.dataset)], task, tmp_path / "c.npz"), task)
-    rules.save(tmp_path / "rules.yaml")
+    world_rules(world).save(tmp_path / "rules.yaml")
     report = tmp_path / "report"
     given = {"main": world.main, "sub": world.sub, "task": world.task, "dataset": world.dataset, "report": report}
     command = ["evaluate", "--rules", str(tmp_path / "rules.yaml")]
@@ -121,28 +130,76 @@ def test_a_report_that_cannot_be_written_costs_no_second_run(
     assert not (report / ".predictions").exists()
 
 
+def other_table(rules: Rules) -> Rules:
+    return replace(rules, table=np.zeros_like(rules.table))
+
+
+def other_confidence(rules: Rules) -> Rules:
+    return replace(rules, confidence=rules.confidence / np.float32(2))
+
+
+def other_evidence(rules: Rules) -> Rules:
+    assert rules.evidence is not None
+    return replace(rules, evidence=replace(rules.evidence, boost=rules.evidence.boost + np.float32(1)))
+
+
+def other_kind(rules: Rules) -> Rules:
+    return replace(rules, kind="table")
+
+
+def same(rules: Rules) -> Rules:
+    return rules
+
+
+@pytest.mark.parametrize("change", [same, other_table, other_confidence, other_evidence, other_kind])
+@pytest.mark.parametrize(
+    "decision",
+    [Decision(), Decision(prefer="main"), Decision(min_confidence=0.5)],
+    ids=["default", "prefer", "min_confidence"],
+)
+def test_what_is_kept_serves_the_same_rules_and_decision_only(
+    world: World,
+    pipeline: Pipeline,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    change: Callable[[Rules], Rules],
+    decision: Decision,
+) -> None:
+    rules = world_rules(world, "probability")
+    frame = Frame(next(iter(world.images.values())), "rgb")
+    first = KeptPredictions(pipeline, Methods(RuleSet([rules])), tmp_path).predict(frame, (12, 10))
+    inferred = counted(pipeline, monkeypatch)
+    methods = Methods(RuleSet([change(rules)]), decision)
+    again = KeptPredictions(pipeline, methods, tmp_path).predict(frame, (12, 10))
+    nothing_changed = change is same and decision == Decision()
+    assert len(inferred) == (0 if nothing_changed else 1)
+    if nothing_changed:
+        assert again.seconds == first.seconds
+    expected = first if nothing_changed else methods.predict(pipeline, frame, (12, 10))
+    assert list(again.labels) == list(expected.labels)
+    for labels, wanted in zip(again.labels.values(), expected.labels.values(), strict=True):
+        assert labels.dtype == wanted.dtype
+        np.testing.assert_array_equal(labels, wanted)
+    np.testing.assert_array_equal(again.confidence, expected.confidence)
+
+
 def test_what_is_kept_serves_the_same_image_model_and_size_only(
     world: World, pipeline: Pipeline, tmp_path: Path
 ) -> None:
     image = next(iter(world.images.values()))
-    first = KeptPredictions(pipeline, tmp_path).predict(Frame(image, "rgb"), (12, 10))
-    again = KeptPredictions(pipeline, tmp_path).predict(Frame(image, "rgb"), (12, 10))
-    assert again[2] == first[2]
-    for new, old in zip(again[:2], first[:2], strict=True):
-        assert new.dtype == old.dtype
-        np.testing.assert_array_equal(new, old)
     brighter = np.where(image < 255, image + 1, 0).astype(np.uint8)
     other = write_world(tmp_path / "other", seed=9)
+    methods, theirs = Methods(RuleSet([world_rules(world)])), Methods(RuleSet([world_rules(other)]))
     with Pipeline(load_model(other.main), load_model(other.sub)) as models:
-        for using, frame, size in (
-            (pipeline, Frame(brighter, "rgb"), (12, 10)),
-            (pipeline, Frame(image, "bgr"), (12, 10)),
-            (pipeline, Frame(image, "rgb"), (24, 20)),
-            (models, Frame(image, "rgb"), (12, 10)),
+        for using, own, frame, size in (
+            (pipeline, methods, Frame(brighter, "rgb"), (12, 10)),
+            (pipeline, methods, Frame(image, "bgr"), (12, 10)),
+            (pipeline, methods, Frame(image, "rgb"), (24, 20)),
+            (models, theirs, Frame(image, "rgb"), (12, 10)),
         ):
-            KeptPredictions(pipeline, tmp_path).predict(Frame(image, "rgb"), (12, 10))
-            main, sub, _ = KeptPredictions(using, tmp_path).predict(frame, size)
-            for labels, expected in zip((main, sub), using.predict(frame, size), strict=True):
+            KeptPredictions(pipeline, methods, tmp_path).predict(Frame(image, "rgb"), (12, 10))
+            predicted = KeptPredictions(using, own, tmp_path).predict(frame, size)
+            for labels, expected in zip(predicted.labels.values(), using.predict(frame, size), strict=False):
                 np.testing.assert_array_equal(labels, expected)
 
 
@@ -150,8 +207,9 @@ def test_what_is_kept_serves_the_same_image_model_and_size_only(
 def test_what_is_broken_is_done_again(world: World, pipeline: Pipeline, tmp_path: Path, content: bytes) -> None:
     image = next(iter(world.images.values()))
     (tmp_path / "0000000.npz").write_bytes(content)
-    main, _, _ = KeptPredictions(pipeline, tmp_path).predict(Frame(image, "rgb"), (12, 10))
-    np.testing.assert_array_equal(main, pipeline.predict(Frame(image, "rgb"))[0])
+    kept = KeptPredictions(pipeline, Methods(RuleSet([world_rules(world)])), tmp_path)
+    predicted = kept.predict(Frame(image, "rgb"), (12, 10))
+    np.testing.assert_array_equal(predicted.labels["main_only"], pipeline.predict(Frame(image, "rgb"))[0])
     assert (tmp_path / "0000000.npz").stat().st_size > 100
 
 
@@ -159,7 +217,7 @@ def test_ctrl_c_stops_between_images_and_the_next_run_goes_on(tmp_path: Path) ->
     world = write_world(tmp_path / "world", images=2)
     many, _, _ = write_dataset(tmp_path, "many", 300, (96, 128), seed=3)
     models = [f"--main={world.main}", f"--sub={world.sub}", f"--task={world.task}"]
-    assert classaug(["learn", *models, f"--dataset={world.dataset}", f"--output={tmp_path / 'r.yaml'}"]) == 0
+    world_rules(world).save(tmp_path / "r.yaml")
     report = tmp_path / "report"
     options = ["evaluate", *models, f"--rules={tmp_path / 'r.yaml'}", f"--dataset={many}", f"--report={report}"]
 

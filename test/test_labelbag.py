@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import pytest
 import yaml
+from reports import world_rules
 from rosbags.highlevel import AnyReader
 from tinymodels import World, write_world
 
@@ -19,7 +20,7 @@ from classaug_ros.data.bags import START_NS, make_bag
 from classaug_ros.images import Frame
 from classaug_ros.models import load_model
 from classaug_ros.pipeline import Pipeline
-from classaug_ros.rules import Rules
+from classaug_ros.rules import Rules, RuleSet
 
 LABEL, OVERLAY, INFO = (f"/classaug_node/{name}" for name in ("front/label", "front/overlay", "label_info"))
 
@@ -34,7 +35,7 @@ def evaluate(world: World) -> Callable[..., int]:
     """Run ``classaug evaluate`` on the world's images as a bag."""
     models = ("--main", world.main, "--sub", world.sub, "--task", world.task)
     rules, bag = world.folder / "rules.yaml", world.folder / "bag"
-    assert classaug(list(map(str, ("learn", *models, "--dataset", world.dataset, "--output", rules)))) == 0
+    world_rules(world, "probability").save(rules)
     make_bag(world.dataset.parent / "images", bag, topic="/front/image_raw", frame_id="front_optical")
 
     def run(*options: object) -> int:
@@ -60,7 +61,7 @@ def test_it_holds_what_the_node_would_publish(
             assert values is not None
             assert cv2.imwrite(str(file), values.repeat(2, axis=0))
     assert evaluate("--dataset", world.dataset, "--write-bag", tmp_path / "out") == 0
-    rules = Rules.load(world.folder / "rules.yaml")
+    rules = RuleSet([Rules.load(world.folder / "rules.yaml")])
     labels, overlays = read(tmp_path / "out", LABEL), read(tmp_path / "out", OVERLAY)
     with Pipeline(load_model(world.main), load_model(world.sub)) as pipeline:
         for number, (image, label, overlay) in enumerate(zip(world.images.values(), labels, overlays, strict=True)):

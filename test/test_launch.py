@@ -34,6 +34,9 @@ ARGUMENTS = {
     "rules",
     "main_model",
     "sub_model",
+    "prefer",
+    "min_confidence",
+    "contours",
     "image_topic",
     "camera",
     "image_transport",
@@ -140,6 +143,32 @@ def test_arguments_become_parameters(launch_file: Any, tmp_path: Path) -> None:
     assert node.node_name == "/car/classaug_node"
 
 
+def test_several_sub_models_have_a_rules_file_each(launch_file: Any, tmp_path: Path) -> None:
+    names = ("a", "b", "a.yaml", "b.yaml")
+    first, second, *rules = (str(tmp_path / name) for name in names)
+    for name in names:
+        (tmp_path / name).touch()
+    given = {"sub_model": f"[{first}, {second}]", "rules": f'["{rules[0]}", "{rules[1]}"]'}
+    _, values = parameters_of(the_node(start(launch_file, **given)), LaunchContext())
+    assert values == {"sub_model": (first, second), "rules_file": tuple(rules)}
+    with pytest.raises(FileNotFoundError, match=r"launch argument sub_model: there is no .*gone"):
+        start(launch_file, sub_model=f"[{first}, {tmp_path / 'gone'}]")
+
+
+@pytest.mark.parametrize("paths", ["/tmp", "[/tmp]"])
+def test_one_sub_model_is_a_string(launch_file: Any, paths: str) -> None:
+    _, values = parameters_of(the_node(start(launch_file, sub_model=paths)), LaunchContext())
+    assert values == {"sub_model": "/tmp"}
+
+
+def test_how_labels_are_decided_for_is_of_the_parameters_types(launch_file: Any) -> None:
+    node = the_node(start(launch_file, prefer="main", min_confidence="0.5", contours="true"))
+    _, values = parameters_of(node, LaunchContext())
+    assert values == {"prefer": "main", "min_confidence": 0.5, "contours": True}
+    with pytest.raises(ValueError, match="launch argument min_confidence: expected a number, found 'half'"):
+        start(launch_file, min_confidence="half")
+
+
 def test_topic_without_camera_is_that_of_the_default_camera(launch_file: Any) -> None:
     _, values = parameters_of(the_node(start(launch_file, image_topic="/image")), LaunchContext())
     assert values["cameras"] == ("camera",)
@@ -215,9 +244,11 @@ def test_rviz_follows_camera_and_namespace(launch_file: Any) -> None:
         ("/camera/image_raw", "/rear/image"),
         ("/classaug_node/camera/label_color", "/car/classaug_node/rear/label_color"),
         ("/classaug_node/camera/overlay", "/car/classaug_node/rear/overlay"),
+        ("/classaug_node/camera/confidence", "/car/classaug_node/rear/confidence"),
     ]
     shown = yaml.safe_load((PROJECT / "rviz" / "classaug.rviz").read_text())["Visualization Manager"]["Displays"]
     assert [display["Topic"]["Value"] for display in shown] == [topic for topic, _ in viewer.expanded_remapping_rules]
+    assert [display["Enabled"] for display in shown] == [True, True, True, False]
 
 
 def test_missing_file_is_named(launch_file: Any, tmp_path: Path) -> None:

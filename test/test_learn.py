@@ -1,4 +1,4 @@
-"""Learning: counts against a plain loop, interruption, resumption, several machines."""
+"""Learning: counts against a plain loop, samples, interruption, resumption, several machines."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 import tracemalloc
+from dataclasses import fields
 from pathlib import Path
 
 import cv2
@@ -21,12 +22,13 @@ from tinymodels import MAIN_CLASSES, SUB_CLASSES, World, write_dataset, write_mo
 from classaug_ros.cli import main as classaug
 from classaug_ros.data.dataset import Dataset, Sample, load_dataset
 from classaug_ros.errors import ConfigError, ImageError
-from classaug_ros.learning import learn
+from classaug_ros.learning import learn, samples
 from classaug_ros.learning.counts import Counts, merge
 from classaug_ros.learning.learn import count, derive_rules
+from classaug_ros.learning.samples import Samples
 from classaug_ros.models import load_model
 from classaug_ros.pipeline import Pipeline
-from classaug_ros.rules import Rules
+from classaug_ros.rules import Evidence, Rules, derive
 from classaug_ros.task import Task
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -63,6 +65,117 @@ def test_counts_are_those_of_a_plain_loop(world: World, tmp_path: Path) -> None:
     assert stored.images == counts.images
 
 
+def assert_same_samples(one: Counts, other: Counts) -> None:
+    for name in fields(Samples):
+        np.testing.assert_array_equal(
+            getattr(one.samples, name.name), getattr(other.samples, name.name), err_msg=name.name
+        )
+
+
+def assert_same_evidence(one: Rules, other: Rules) -> None:
+    for name in fields(Evidence):
+        np.testing.assert_array_equal(getattr(one.evidence, name.name), getattr(other.evidence, name.name))
+
+
+def test_samples_are_scores_of_pixels_of_their_image_and_class(world: World, tmp_path: Path) -> None:
+    counts = run(world, tmp_path / "c.npz")
+    taken = counts.samples
+    assert taken is not None
+    assert_same_samples(Counts.load(tmp_path / "c.npz"), counts)
+    for number, (name, truth) in enumerate(world.truths.items()):
+        mine = taken.image == number
+        classes = taken.truth[mine]
+        assert np.bincount(classes, minlength=5).tolist() == [min(32, int((truth == j).sum())) for j in range(5)]
+        for scores, weights in ((taken.main, world.main_weights), (taken.sub, world.sub_weights)):
+            pixels = weights.scores(world.images[name])[:, truth < 5].T
+            centred = (pixels - pixels.mean(axis=1, keepdims=True)).astype(np.float32)
+            near = np.isclose(scores[mine][:, np.newaxis].astype(np.float32), centred, rtol=1e-3, atol=1e-3).all(axis=2)
+            found = near & (classes[:, np.newaxis] == truth[truth < 5])
+            assert found.any(axis=1).all()
+
+
+def test_both_kinds_of_rules_are_derived_and_the_table_is_the_one_of_the_counts_alone(
+    world: World, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    counts, task = run(world, tmp_path / "c.npz"), Task.load(world.task)
+    rules = derive_rules(counts, task)
+    assert (rules.kind, rules.output.names) == ("probability", ("road", "rider", "car", "person", "bicycle"))
+    assert rules.evidence is not None
+    assert rules.evidence.samples == len(counts.samples or ())
+    assert rules.evidence.recordings == 4  # blocks of one recording
+    assert caplog.messages == [
+        f"fitting the probability rule to {rules.evidence.samples} pixels, which may take a minute"
+    ]
+    alone = derive(counts.triples, task, rules.provenance)
+    np.testing.assert_array_equal(rules.table, alone.table)
+    np.testing.assert_array_equal(rules.confidence, alone.confidence)
+    rules.save(tmp_path / "r.yaml")
+    assert_same_evidence(Rules.load(tmp_path / "r.yaml"), rules)
+
+
+@pytest.mark.parametrize("role", ["main", "sub"])
+def test_a_model_that_returns_labels_gives_a_table_alone(
+    role: str, world: World, tmp_path: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = run(world, tmp_path / "scores.npz")
+    classes, weights = {
+        "main": (MAIN_CLASSES, world.main_weights),
+        "sub": (SUB_CLASSES, world.sub_weights),
+    }[role]
+    write_model(world.folder / role, classes, (12, 10), weights=weights, kind="labels")
+    caplog.set_level("INFO")
+    output = tmp_path / "rules.yaml"
+    assert classaug(arguments(world, output)) == 0
+    told = capsys.readouterr().out
+    assert told.count("no probability rule: a model returns labels, and only scores can be weighed\n") == 1
+    assert "gamma" not in told
+    assert caplog.messages == []
+    counts, rules = Counts.load(output.with_suffix(".counts.npz")), Rules.load(output)
+    assert (counts.samples, rules.evidence, rules.kind) == (None, None, "table")
+    np.testing.assert_array_equal(counts.triples, whole.triples)
+    assert sorted(file.name for file in tmp_path.glob("rules.*")) == ["rules.counts.npz", "rules.yaml"]
+
+
+def test_the_command_tells_what_the_probability_rule_rests_on(
+    world: World, tmp_path: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    caplog.set_level("INFO")
+    output = tmp_path / "rules.yaml"
+    assert classaug(arguments(world, output)) == 0
+    evidence = Rules.load(output).evidence
+    assert evidence is not None
+    *_, rule, penalty, temperature, gamma, file = capsys.readouterr().out.splitlines()
+    assert rule == (
+        f"probability rule: fitted to {evidence.samples} pixels; settings that did best on 4 parts of the images, held "
+        "out in turn:"
+    )
+    assert penalty.startswith(f"  penalty {evidence.penalty:g} ")
+    assert temperature.startswith(f"  temperature {evidence.temperature:.2f} ")
+    assert gamma.startswith(f"  gamma {evidence.gamma:.2f} ")
+    assert file == f"rules: {output}"
+    assert [message for message in caplog.messages if "fitting the probability rule" in message]
+
+
+def test_a_single_image_is_enough(world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert classaug([*arguments(world, tmp_path / "rules.yaml"), "--limit", "1"]) == 0
+    assert (
+        "of a single image no part can be held out, so the settings are the most cautious:" in capsys.readouterr().out
+    )
+
+
+def test_counts_of_an_older_version_are_refused(world: World, tmp_path: Path) -> None:
+    path = tmp_path / "c.npz"
+    run(world, path, 1)
+    with np.load(path) as archive:
+        old = {name: array for name, array in archive.items() if name != "format" and not name.startswith("samples_")}
+    np.savez(path, **old)
+    kept = path.read_bytes()
+    with pytest.raises(ConfigError, match=f"^{path}: was counted by another version of this package; count again$"):
+        run(world, path)
+    assert path.read_bytes() == kept
+
+
 def test_truth_is_counted_by_the_names_of_its_classes(world: World, tmp_path: Path) -> None:
     """A data set with the sub classes in another order, and one of them not annotated."""
     folder = world.dataset.parent
@@ -89,6 +202,7 @@ def test_limit_counts_images_in_all_and_a_second_run_goes_on(world: World, tmp_p
         counts = run(world, path, limit)
         assert counts.images == names[:expected]
         np.testing.assert_array_equal(counts.triples, by_hand(world, names[:expected]))
+    assert_same_samples(counts, run(world, tmp_path / "at once.npz"))
 
 
 def test_going_on_is_said(world: World, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -106,7 +220,9 @@ def test_several_data_sets_are_counted_together(world: World, tmp_path: Path) ->
     assert counts.images == [*world.images, *truths]
     assert set(counts.datasets) == {"drive", "more"}
     parts = [run(world, tmp_path / f"{d.name}.npz", datasets=[d]) for d in both]
-    np.testing.assert_array_equal(merge(("part", part) for part in parts).triples, counts.triples)
+    merged = merge(("part", part) for part in parts)
+    np.testing.assert_array_equal(merged.triples, counts.triples)
+    assert_same_samples(merged, counts)
     assert derive_rules(counts, Task.load(world.task)).provenance.datasets == ("drive", "more")
 
 
@@ -209,8 +325,11 @@ def test_no_labelled_pixel_is_a_mistake(world: World, tmp_path: Path) -> None:
 
 
 def test_memory_does_not_grow_with_the_images(tmp_path: Path) -> None:
-    """The peak of 120 images is that of 20, but for their names: an image here is 12 kB, its labels 4 kB each."""
-    world = write_world(tmp_path / "world", images=120, size=(64, 64))
+    """The peak of 40 images is that of 10, but for their samples: an image here is 120 kB, its labels 40 kB each.
+
+    The samples of an image are 4 kB, and are there a few times over while the file is written.
+    """
+    world = write_world(tmp_path / "world", images=40, size=(200, 200))
 
     def peak(limit: int) -> int:
         tracemalloc.start()
@@ -220,17 +339,18 @@ def test_memory_does_not_grow_with_the_images(tmp_path: Path) -> None:
         return most
 
     peak(2)  # what is compiled and imported once
-    few, many = peak(20), peak(120)
-    assert many - few < 100 * 1000
+    few, many = peak(10), peak(40)
+    assert many - few < 30 * 4000 * 5
 
 
 # A child that writes its counts all the time, as a long run does every CHECKPOINT_SECONDS.
 CHILD = """
 import signal, sys
 from classaug_ros import cli
-from classaug_ros.learning import learn
+from classaug_ros.learning import learn, samples
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it in what runs in its background
 learn.CHECKPOINT_SECONDS = 0.0
+samples.PER_CLASS_IN_ALL = 1000
 sys.exit(cli.main(sys.argv[1:]))
 """
 
@@ -248,7 +368,9 @@ def long_world(tmp_path_factory: pytest.TempPathFactory) -> World:
 @pytest.fixture(scope="module")
 def uninterrupted(long_world: World) -> Rules:
     output = long_world.folder / "uninterrupted.yaml"
-    assert classaug(arguments(long_world, output)) == 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(samples, "PER_CLASS_IN_ALL", 1000)  # fitting to more would take long
+        assert classaug(arguments(long_world, output)) == 0
     return Rules.load(output)
 
 
@@ -260,7 +382,13 @@ def uninterrupted(long_world: World) -> Rules:
     ],
 )
 def test_a_run_that_was_ended_goes_on_where_it_was(
-    number: signal.Signals, status: int, stderr: str, long_world: World, uninterrupted: Rules, tmp_path: Path
+    number: signal.Signals,
+    status: int,
+    stderr: str,
+    long_world: World,
+    uninterrupted: Rules,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     output, path = tmp_path / "rules.yaml", tmp_path / "rules.counts.npz"
     environment = {**os.environ, "PYTHONPATH": str(PROJECT)}
@@ -285,9 +413,12 @@ def test_a_run_that_was_ended_goes_on_where_it_was(
     assert 5 <= len(kept.images) < 250
     np.testing.assert_array_equal(kept.triples, by_hand_fast(long_world, kept.images))
 
+    monkeypatch.setattr(samples, "PER_CLASS_IN_ALL", 1000)
     assert classaug(arguments(long_world, output)) == 0
     assert Counts.load(path).images == list(long_world.images)
+    assert_same_samples(Counts.load(path), Counts.load(long_world.folder / "uninterrupted.counts.npz"))
     rules = Rules.load(output)
+    assert_same_evidence(rules, uninterrupted)
     np.testing.assert_array_equal(rules.table, uninterrupted.table)
     assert rules.provenance.pixels == uninterrupted.provenance.pixels
     assert rules.provenance.images == 250

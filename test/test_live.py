@@ -8,21 +8,28 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from tinymodels import World, write_world
 
 pytest.importorskip("rclpy")
 
+from reports import world_rules
 from ros import Peer, Process, eventually
 from sensor_msgs.msg import Image
 
 from classaug_ros.cli import main as classaug
 from classaug_ros.data.bags import COMPRESSED_IMAGE, IMAGE, BagReader, BagWriter, make_bag
+from classaug_ros.data.dataset import load_dataset
 from classaug_ros.data.recordings import open_recording
 from classaug_ros.errors import ConfigError
-from classaug_ros.evaluation.live import Account, _play, evaluate_live
+from classaug_ros.evaluation.evaluate import Scorer
+from classaug_ros.evaluation.live import Account, _play, _predicted, evaluate_live
+from classaug_ros.evaluation.methods import Methods
+from classaug_ros.evaluation.scoring import scoring_for
+from classaug_ros.models import load_model
 from classaug_ros.pipeline import Pipeline
-from classaug_ros.rules import Rules
+from classaug_ros.rules import Rules, RuleSet
 from classaug_ros.task import Task
 
 pytestmark = pytest.mark.ros
@@ -33,9 +40,9 @@ FRAMES = 12
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> World:
-    """Models whose rules are learned, in a folder with a name that YAML would take apart."""
+    """Models with rules of both kinds, in a folder with a name that YAML would take apart."""
     world = write_world(tmp_path_factory.mktemp("the: world #1"), images=FRAMES)
-    assert classaug(["learn", *models(world), f"--dataset={world.dataset}", f"--output={rules(world)}"]) == 0
+    world_rules(world, "probability").save(rules(world))
     return world
 
 
@@ -65,9 +72,10 @@ def test_every_frame_is_accounted_for_and_scores_as_offline(
     world: World, tmp_path: Path, start: Callable[..., Process]
 ) -> None:
     bag = record(world, tmp_path / "bag", rate=10)
-    process = start("classaug_ros.cli", *options(world, bag, tmp_path / "live", "--live"))
+    decision = ("--prefer", "main", "--min-confidence", 0.4)
+    process = start("classaug_ros.cli", *options(world, bag, tmp_path / "live", "--live", *decision))
     assert process.wait(60) == 0, process.output
-    assert classaug(options(world, bag, tmp_path / "offline")) == 0
+    assert classaug(options(world, bag, tmp_path / "offline", *decision)) == 0
     live, offline = read(tmp_path / "live"), read(tmp_path / "offline")
     figures = live["live"]
     assert (figures["sent"], figures["lost"]) == (FRAMES, 0)
@@ -80,9 +88,27 @@ def test_every_frame_is_accounted_for_and_scores_as_offline(
         for key in ("name", "camera", "miou", "shares"):
             assert frame[key] == expected[frame["stamp"]][key]
     if figures["answered"] == FRAMES:
-        assert live["methods"] == offline["methods"]
+        for key in ("methods", "calibration", "unlabelled"):
+            assert live[key] == offline[key]
+        assert live["unlabelled"] > 1
     assert all(memory > 10 for _, memory in figures["memory_mib"])
     assert "active" in (tmp_path / "live" / "node.log").read_text()
+
+
+def test_the_node_s_labels_are_scored_and_no_others(world: World) -> None:
+    tasks, methods = [Task.load(world.task)], Methods(RuleSet([Rules.load(rules(world))]))
+    example = next(iter(load_dataset(world.dataset)))
+    label = np.random.default_rng(0).integers(0, 5, (24, 20), np.uint8)  # the node saw an image of twice the size
+    with Pipeline(load_model(world.main), load_model(world.sub)) as pipeline:
+        here = methods.predict(pipeline, example.frame, example.frame.size)
+        predicted = _predicted(methods, pipeline, example, label, 0.5)
+    assert predicted.seconds == 0.5
+    np.testing.assert_array_equal(predicted.labels["probability"], label[1::2, 1::2])
+    for method in ("main_only", "sub_only", "table"):
+        np.testing.assert_array_equal(predicted.labels[method], here.labels[method])
+    np.testing.assert_array_equal(predicted.confidence, here.confidence)
+    scorer = Scorer(scoring_for(load_dataset(world.dataset).truth, tasks), methods)
+    np.testing.assert_array_equal(scorer.add(example, predicted).output, label[1::2, 1::2])
 
 
 def test_frames_that_come_too_fast_are_dropped_and_counted(
@@ -145,13 +171,13 @@ def test_a_node_that_cannot_start_says_why(
     monkeypatch.setenv("ROS_DOMAIN_ID", str(domain))
     recording = open_recording(record(world, tmp_path / "bag"))
     parameters = {"main_model": str(world.main), "sub_model": "/none/model.onnx", "rules_file": str(rules(world))}
-    task = Task.load(world.task)
+    tasks, learned = [Task.load(world.task)], RuleSet([Rules.load(rules(world))])
 
     def load() -> Pipeline:
         raise AssertionError("nothing is there to score")
 
     with pytest.raises(ConfigError, match=r"the node did not start: .*/none/model\.onnx"):
-        evaluate_live(load, recording, task, Rules.load(rules(world)), parameters, tmp_path / "log")
+        evaluate_live(load, recording, tasks, learned, parameters, tmp_path / "log")
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, get_args
 
 import cv2
 import numpy as np
@@ -24,21 +24,22 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from lifecycle_msgs.msg import State, Transition
 from lifecycle_msgs.srv import ChangeState, GetState
 from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
-from rcl_interfaces.srv import SetParameters
+from rcl_interfaces.srv import SetParameters, SetParametersAtomically
 from rclpy.qos import QoSDurabilityPolicy, QoSProfile, QoSReliabilityPolicy
 from ros import PROJECT, Gathered, Peer, Process, eventually, own_domain
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
-from tinymodels import write_model
+from tinymodels import random_evidence, write_model
 
+from classaug_ros.decision import Decision
 from classaug_ros.fastdds import profiles_variable
 from classaug_ros.images import decode_compressed, decode_image
 from classaug_ros.labels import LabelSpace
 from classaug_ros.models import Model, load_model
 from classaug_ros.pipeline import Pipeline
-from classaug_ros.rules import Provenance, Rules
+from classaug_ros.rules import Kind, Prefer, Provenance, Rules, RuleSet
 
 pytestmark = pytest.mark.ros
 
@@ -53,8 +54,8 @@ MODEL_FOLDERS = (
 Start = Callable[..., Process]
 
 
-def random_rules(main: Model, sub: Model, seed: int) -> Rules:
-    """Rules with a random table: wrong as rules, but every entry shows in the labels."""
+def random_rules(main: Model, sub: Model, seed: int, kind: Kind = "table") -> Rules:
+    """Rules with a random table and evidence: wrong as rules, but every entry shows in the labels."""
     names = main.card.classes.names
     added = [i for i, name in enumerate(sub.card.classes.names) if name not in names]
     random = np.random.default_rng(seed)
@@ -65,32 +66,42 @@ def random_rules(main: Model, sub: Model, seed: int) -> Rules:
         "0" * 64, main.fingerprint, sub.fingerprint, ("random",), 1, 1, 1, "0.0", "2026-01-01T00:00:00+00:00"
     )
     sources = ("main",) * len(names) + ("added",) * len(added)
-    return Rules(names, sub.card.classes.names, output, sources, table, provenance)
+    confidence = np.round(random.random(table.shape), 3).astype(np.float32)
+    evidence = random_evidence(range(len(output)), len(names), len(sub.card.classes), seed)
+    # Faint, lest confidence be 0 or 1 everywhere.
+    faint = replace(evidence, **{name: getattr(evidence, name) / 8 for name in ("main", "sub", "bias", "boost")})
+    return Rules(names, sub.card.classes.names, output, sources, table, confidence, faint, kind, provenance)
 
 
 @dataclass(frozen=True)
 class Chain:
-    """Two models, rules for them in a file, and the same pipeline the node runs."""
+    """Models, rules for them in files, and the same pipeline the node runs."""
 
     main: Path
-    sub: Path
-    rules: Rules
-    rules_file: Path
+    subs: tuple[Path, ...]
+    rules: RuleSet
+    rules_files: tuple[Path, ...]
     pipeline: Pipeline
 
     def parameters(self, **others: object) -> list[str]:
         """Arguments that give a node these models and rules, and other parameters."""
-        given = {"main_model": self.main, "sub_model": self.sub, "rules_file": self.rules_file, **others}
+        subs, rules = (
+            paths[0] if len(paths) == 1 else f"[{', '.join(map(str, paths))}]"
+            for paths in (self.subs, self.rules_files)
+        )
+        given = {"main_model": self.main, "sub_model": subs, "rules_file": rules, **others}
         return ["--ros-args", *(word for name, value in given.items() for word in ("-p", f"{name}:={value}"))]
 
 
 @contextmanager
-def make_chain(folder: Path, main_folder: Path, sub_folder: Path) -> Iterator[Chain]:
-    main, sub = load_model(main_folder), load_model(sub_folder)
-    rules = random_rules(main, sub, seed=1)
-    rules.save(folder / "rules.yaml")
-    with Pipeline(main, sub) as pipeline:
-        yield Chain(main_folder, sub_folder, rules, folder / "rules.yaml", pipeline)
+def make_chain(folder: Path, main_folder: Path, *sub_folders: Path, kind: Kind = "table") -> Iterator[Chain]:
+    main, *subs = map(load_model, (main_folder, *sub_folders))
+    rules = [random_rules(main, sub, seed, kind) for seed, sub in enumerate(subs, start=1)]
+    files = tuple(folder / f"rules{number}.yaml" for number in range(len(subs)))
+    for each, file in zip(rules, files, strict=True):
+        each.save(file)
+    with Pipeline(main, *subs) as pipeline:
+        yield Chain(main_folder, sub_folders, RuleSet(rules), files, pipeline)
 
 
 @pytest.fixture(scope="module")
@@ -129,22 +140,33 @@ def talker(running: Process) -> Iterator[Peer]:
         yield peer
 
 
+class Outputs(NamedTuple):
+    """What a node publishes for one frame."""
+
+    label: Any
+    overlay: Any
+    color: Any
+    confidence: Any
+
+
 class Camera:
     """The camera of a node: its input to publish to, its outputs gathered."""
 
     def __init__(self, peer: Peer, name: str, *, packed: bool = False) -> None:
-        self._label, self._overlay, self._color = (
-            peer.subscribe(Image, f"/classaug_node/{name}/{output}", publishers=1)
-            for output in ("label", "overlay", "label_color")
+        self._outputs = Outputs(
+            *(
+                peer.subscribe(Image, f"/classaug_node/{name}/{output}", publishers=1)
+                for output in ("label", "overlay", "label_color", "confidence")
+            )
         )
         kind, suffix = (CompressedImage, "/compressed") if packed else (Image, "")
         self.publisher = peer.publisher(kind, f"/{name}/image_raw{suffix}")
-        self.labels = self._label.items
+        self.labels = self._outputs.label.items
         sample = picture(99)
         self.exchange(compressed(sample) if packed else image(sample, "rgb8"))
 
-    def exchange(self, message: Any) -> tuple[Any, Any, Any]:
-        """Publish a frame, again while the node has yet to notice the subscriptions; return the three outputs."""
+    def exchange(self, message: Any) -> Outputs:
+        """Publish a frame, again while the node has yet to notice the subscriptions; return the outputs."""
         for _ in range(10):
             self.publisher.publish(message)
             try:
@@ -153,14 +175,13 @@ class Camera:
                 continue
         raise AssertionError("no output")
 
-    def outputs_of(self, message: Any, timeout: float = 20.0) -> tuple[Any, Any, Any]:
-        """Wait for the three outputs that carry the stamp of an input."""
+    def outputs_of(self, message: Any, timeout: float = 20.0) -> Outputs:
+        """Wait for the outputs that carry the stamp of an input."""
 
         def same(output: Any) -> bool:
             return bool(output.header.stamp == message.header.stamp)
 
-        label, overlay, color = (gathered.wait(same, timeout) for gathered in (self._label, self._overlay, self._color))
-        return label, overlay, color
+        return Outputs(*(gathered.wait(same, timeout) for gathered in self._outputs))
 
 
 def picture(seed: int = 0, size: tuple[int, int] = (HEIGHT, WIDTH)) -> NDArray[np.uint8]:
@@ -249,6 +270,10 @@ def text(value: str) -> ParameterValue:
     return ParameterValue(type=ParameterType.PARAMETER_STRING, string_value=value)
 
 
+def truth(value: bool) -> ParameterValue:
+    return ParameterValue(type=ParameterType.PARAMETER_BOOL, bool_value=value)
+
+
 def stamp_of(message: Any) -> float:
     return float(message.header.stamp.sec + message.header.stamp.nanosec * 1e-9)
 
@@ -282,15 +307,14 @@ def test_every_encoding_gives_the_pipelines_result_under_the_inputs_header(
     chain: Chain, front: Camera, name: str
 ) -> None:
     message = stamped(INPUTS[name], frame=f"optical frame of {name}")
-    label, overlay, color = front.exchange(message)
-    expected = chain.pipeline.augment(decode_image(message), chain.rules, color=True, overlay=True)
-    for output in (label, overlay, color):
+    outputs = front.exchange(message)
+    expected = chain.pipeline.augment(decode_image(message), chain.rules, confidence=True, color=True, overlay=True)
+    for output in outputs:
         assert output.header == message.header
         assert (output.height, output.width) == (message.height, message.width)
-    assert (label.encoding, overlay.encoding, color.encoding) == ("mono8", "rgb8", "rgb8")
-    np.testing.assert_array_equal(pixels_of(label), expected.label)
-    np.testing.assert_array_equal(pixels_of(overlay), expected.overlay)
-    np.testing.assert_array_equal(pixels_of(color), expected.color)
+    assert [output.encoding for output in outputs] == ["mono8", "rgb8", "rgb8", "mono8"]
+    for attribute, output in outputs._asdict().items():
+        np.testing.assert_array_equal(pixels_of(output), getattr(expected, attribute))
 
 
 def test_compressed_and_raw_cameras_at_once(chain: Chain, talker: Peer, front: Camera) -> None:
@@ -300,7 +324,7 @@ def test_compressed_and_raw_cameras_at_once(chain: Chain, talker: Peer, front: C
         front.publisher.publish(raw)
         rear.publisher.publish(packed)
         for camera, message, frame in ((front, raw, decode_image(raw)), (rear, packed, decode_compressed(packed))):
-            label, _, _ = camera.outputs_of(message)
+            label = camera.outputs_of(message).label
             np.testing.assert_array_equal(pixels_of(label), chain.pipeline.augment(frame, chain.rules).label)
 
 
@@ -312,8 +336,8 @@ def test_a_camera_is_read_only_while_somebody_subscribes_to_its_outputs(
     assert (entry.level, frames(values)["in"]) == (DiagnosticStatus.OK, 0)
     assert "nobody subscribes" in entry.message
     assert publisher.get_subscription_count() == 0
-    for _ in range(2):
-        listener = talker.node.create_subscription(Image, "/classaug_node/spare/overlay", lambda _: None, 1)
+    for output in ("overlay", "confidence"):
+        listener = talker.node.create_subscription(Image, f"/classaug_node/spare/{output}", lambda _: None, 1)
         eventually(lambda: publisher.get_subscription_count() == 1, "the node to read the camera")
         talker.node.destroy_subscription(listener)
         eventually(lambda: publisher.get_subscription_count() == 0, "the node to read it no more")
@@ -397,60 +421,172 @@ def test_a_camera_of_nothing_but_broken_jpegs_is_an_error(
     running.wait_for_line("camera worst: frame refused")
 
 
-def test_rules_are_exchanged_while_it_runs(tmp_path: Path, chain: Chain, talker: Peer, front: Camera) -> None:
+def test_rules_are_exchanged_while_it_runs(chain: Chain, talker: Peer, front: Camera) -> None:
     info = talker.subscribe(String, "/classaug_node/label_info", LATCHED)
     assert json.loads(info.wait_for(1)[0].data) == chain.rules.label_info()
-    kept = tmp_path / "kept.yaml"
-    kept.write_bytes(chain.rules_file.read_bytes())
+    (kept,), (file,) = chain.rules.rules, chain.rules_files
     message = image(RGB, "rgb8")
-    frame = decode_image(message)
-    other = random_rules(chain.pipeline.main, chain.pipeline.sub, seed=2)
+    other = random_rules(chain.pipeline.main, chain.pipeline.subs[0], seed=2, kind="probability")
+    expected = chain.pipeline.augment(decode_image(message), RuleSet([other]), confidence=True)
+    assert expected.confidence is not None
+    assert len(np.unique(expected.confidence)) > 10
+
+    def in_use() -> None:
+        outputs = front.exchange(stamped(message))
+        np.testing.assert_array_equal(pixels_of(outputs.label), expected.label)
+        np.testing.assert_array_equal(pixels_of(outputs.confidence), expected.confidence)
+
     try:
-        other.save(chain.rules_file)
+        other.save(file)
         response = reload_rules(talker)
         assert response.success
-        assert str(chain.rules_file) in response.message
-        label, _, _ = front.exchange(stamped(message))
-        np.testing.assert_array_equal(pixels_of(label), chain.pipeline.augment(frame, other).label)
-        assert json.loads(info.wait_for(2)[1].data) == other.label_info()
+        assert f"rules: {file}, probability (gamma 0.5, temperature 1.25)" in response.message
+        in_use()
+        assert json.loads(info.wait_for(2)[1].data) == RuleSet([other]).label_info()
 
-        for bad, reason in (
-            ("nothing: here\n", "no rules in it"),
-            (
-                as_text(tmp_path, replace(other, provenance=replace(other.provenance, sub_model="f" * 64))),
-                "another sub",
-            ),
-        ):
-            chain.rules_file.write_text(bad)
+        foreign = replace(other, provenance=replace(other.provenance, sub_model="f" * 64))
+        spoilers: tuple[tuple[Callable[[], object], str], ...] = (
+            (partial(file.write_text, "nothing: here\n"), "no rules in it"),
+            (partial(foreign.save, file), "another sub"),
+            (file.with_suffix(".arrays.npz").unlink, "it was written beside the rules"),
+        )
+        for spoil, reason in spoilers:
+            other.save(file)
+            spoil()
             response = reload_rules(talker)
             assert not response.success
             assert reason in response.message
-            label, _, _ = front.exchange(stamped(message))
-            np.testing.assert_array_equal(pixels_of(label), chain.pipeline.augment(frame, other).label)
+            in_use()
     finally:
-        kept.replace(chain.rules_file)
+        kept.save(file)
         assert reload_rules(talker).success
-
-
-def as_text(folder: Path, rules: Rules) -> str:
-    path = folder / "written.yaml"
-    rules.save(path)
-    return path.read_text()
 
 
 def test_overlay_alpha_changes_while_it_runs(talker: Peer, front: Camera) -> None:
     message = image(RGB, "rgb8")
     try:
         assert set_parameters(talker, overlay_alpha=number(0.0))[0].successful
-        _, overlay, _ = front.exchange(stamped(message))
-        np.testing.assert_array_equal(pixels_of(overlay), RGB)
+        np.testing.assert_array_equal(pixels_of(front.exchange(stamped(message)).overlay), RGB)
         assert set_parameters(talker, overlay_alpha=number(1.0))[0].successful
-        _, overlay, color = front.exchange(stamped(message))
-        np.testing.assert_array_equal(pixels_of(overlay), pixels_of(color))
+        outputs = front.exchange(stamped(message))
+        np.testing.assert_array_equal(pixels_of(outputs.overlay), pixels_of(outputs.color))
         refused = set_parameters(talker, overlay_alpha=number(1.5))[0]
         assert not refused.successful
     finally:
         set_parameters(talker, overlay_alpha=number(0.5))
+
+
+def test_how_labels_are_decided_for_changes_while_frames_come(
+    tmp_path: Path, chain: Chain, peer: Peer, start: Start
+) -> None:
+    """Every frame is wholly of one set of values, none fails, and what the last set asks for holds."""
+    decisions = [
+        Decision(prefer, least, contours)
+        for prefer in get_args(Prefer)
+        for least in (0.0, 0.4, 0.7)
+        for contours in (False, True)
+    ]
+    with make_chain(tmp_path, chain.main, *chain.subs, kind="probability") as probable:
+        start(NODE, *probable.parameters())
+        diagnostics = peer.subscribe(DiagnosticArray, "/diagnostics")
+        camera = Camera(peer, "camera")
+        message = image(RGB, "rgb8")
+        frame = decode_image(message)
+        expected = {each: probable.pipeline.augment(frame, probable.rules, each, confidence=True) for each in decisions}
+        assert len({result.label.tobytes() for result in expected.values()}) == len(decisions)
+        unlabelled, first = probable.rules.output.unlabelled, len(camera.labels())
+        for each in decisions:
+            for _ in range(3):  # in work while the values change
+                camera.publisher.publish(stamped(message))
+            assert set_at_once(peer, each).successful
+            outputs = camera.exchange(stamped(message))
+            label, confidence = pixels_of(outputs.label), pixels_of(outputs.confidence)
+            np.testing.assert_array_equal(label, expected[each].label)
+            np.testing.assert_array_equal(confidence, expected[each].confidence)
+            np.testing.assert_array_equal(label == unlabelled, confidence < 255 * each.min_confidence)
+        possible = {result.label.tobytes() for result in expected.values()}
+        assert {pixels_of(label).tobytes() for label in camera.labels()[first:]} <= possible
+        _, values = status(diagnostics, "camera camera", lambda _, values: values["frames waiting"] == "0", skip=1)
+        assert (values["frames failed"], values["frames refused"]) == ("0", "0")
+
+
+def set_at_once(peer: Peer, decision: Decision) -> Any:
+    """Set all that a decision consists of in one call."""
+    values = {
+        "prefer": text(decision.prefer),
+        "min_confidence": number(decision.min_confidence),
+        "contours": truth(decision.contours),
+    }
+    parameters = [Parameter(name=name, value=value) for name, value in values.items()]
+    request = SetParametersAtomically.Request(parameters=parameters)
+    return peer.call(SetParametersAtomically, "/classaug_node/set_parameters_atomically", request).result
+
+
+def test_what_the_rules_cannot_do_is_refused(chain: Chain, talker: Peer, front: Camera) -> None:
+    (kept,), (file,) = chain.rules.rules, chain.rules_files
+    asked = set_parameters(talker, contours=truth(True))[0]
+    assert not asked.successful
+    assert asked.reason == "contours need rules of kind probability; leave contours off, or choose that kind"
+    assert set_parameters(talker, contours=truth(False))[0].successful
+    message = image(RGB, "rgb8")
+    other = random_rules(chain.pipeline.main, chain.pipeline.subs[0], seed=3, kind="probability")
+    followed = chain.pipeline.augment(decode_image(message), RuleSet([other]), Decision(contours=True))
+    try:
+        other.save(file)
+        assert reload_rules(talker).success
+        assert set_parameters(talker, contours=truth(True))[0].successful
+        kept.save(file)
+        response = reload_rules(talker)
+        assert not response.success
+        assert response.message == f"the old rules stay in use: {asked.reason}"
+        np.testing.assert_array_equal(pixels_of(front.exchange(stamped(message)).label), followed.label)
+    finally:
+        kept.save(file)
+        assert set_parameters(talker, contours=truth(False))[0].successful
+        assert reload_rules(talker).success
+
+
+def test_several_sub_models_publish_the_classes_of_all(tmp_path: Path, peer: Peer, start: Start) -> None:
+    main = write_model(tmp_path / "main", ["road", "car"], (24, 32), seed=1)
+    first = write_model(tmp_path / "first", ["car", "pole", "sign"], (24, 32), seed=2)
+    second = write_model(tmp_path / "second", ["sign", "bin", "road", "bench"], (24, 32), seed=3)
+    with make_chain(tmp_path, main, first, second, kind="probability") as chain:
+        node = start(NODE, *chain.parameters())
+        for number, model, rules in zip((1, 2), (first, second), chain.rules_files, strict=True):
+            assert str(model) in node.wait_for_line(f"sub model {number}: ")
+            assert f"{rules}, probability (gamma" in node.wait_for_line(f"rules {number}: ")
+        info = peer.subscribe(String, "/classaug_node/label_info", LATCHED)
+        names = [each["name"] for each in json.loads(info.wait_for(1)[0].data)["classes"]]
+        assert names == ["road", "car", "pole", "sign", "bin", "bench"]
+        camera = Camera(peer, "camera")
+        diagnostics = peer.subscribe(DiagnosticArray, "/diagnostics")
+        pairs: tuple[tuple[Kind, Kind], ...] = (
+            ("probability", "probability"),
+            ("table", "probability"),
+            ("table", "table"),
+        )
+        for kinds in pairs:
+            used = [replace(each, kind=kind) for each, kind in zip(chain.rules.rules, kinds, strict=True)]
+            for each, file in zip(used, chain.rules_files, strict=True):
+                each.save(file)
+            assert reload_rules(peer).success
+            message = image(picture(5), "rgb8")
+            outputs = camera.exchange(message)
+            expected = chain.pipeline.augment(decode_image(message), RuleSet(used), confidence=True)
+            assert expected.label.max() >= names.index("bin")
+            np.testing.assert_array_equal(pixels_of(outputs.label), expected.label)
+            np.testing.assert_array_equal(pixels_of(outputs.confidence), expected.confidence)
+        _, values = status(diagnostics, "node", lambda *_: True, skip=1)
+        assert [values[f"rules {number} kind"] for number in (1, 2)] == ["table", "table"]
+        assert "second" in values["sub model 2"]
+        assert re.search(r"all at once, \d+ \+ \d+ \+ \d+ threads", values["engines"])
+        assert not set_parameters(peer, contours=truth(True))[0].successful
+        assert set_parameters(peer, rules_file=text(str(chain.rules_files[0])))[0].successful
+        response = reload_rules(peer)
+        assert not response.success
+        assert "the old rules stay in use: sub_model names 2 models and rules_file 1 file" in response.message
+        label = camera.exchange(stamped(message)).label
+        np.testing.assert_array_equal(pixels_of(label), expected.label)
 
 
 def test_a_read_only_parameter_is_fixed_while_configured(talker: Peer) -> None:
@@ -483,10 +619,13 @@ def test_diagnostics_tell_models_and_rules(chain: Chain, diagnostics: Gathered[A
     assert entry.level == DiagnosticStatus.OK
     assert entry.message == "active"
     assert chain.pipeline.main.card.name in values["main model"]
-    assert chain.pipeline.sub.card.name in values["sub model"]
+    assert chain.pipeline.subs[0].card.name in values["sub model"]
     assert "ONNX Runtime" in values["engines"]
-    assert values["rules"] == str(chain.rules_file)
-    assert values["rules sub model"] == chain.rules.provenance.sub_model
+    assert values["rules"] == str(chain.rules_files[0])
+    assert values["rules kind"] == "table"
+    assert values["rules sub model"] == chain.rules.rules[0].provenance.sub_model
+    assert values["output classes"] == str(len(chain.rules.output))
+    assert values["decision"] == "prefer evidence, min_confidence 0, contours off"
 
 
 def test_latency_since_the_stamp_follows_simulated_time(chain: Chain, peer: Peer, start: Start) -> None:
@@ -549,12 +688,12 @@ def test_past_255_classes_labels_have_16_bits(tmp_path: Path, peer: Peer, start:
     with make_chain(tmp_path, main, sub) as chain:
         start(NODE, *chain.parameters())
         message = image(RGB, "rgb8")
-        label, _, color = Camera(peer, "camera").exchange(message)
+        outputs = Camera(peer, "camera").exchange(message)
         expected = chain.pipeline.augment(decode_image(message), chain.rules, color=True)
-        assert label.encoding == "16UC1"
+        assert outputs.label.encoding == "16UC1"
         assert expected.label.max() > 255
-        np.testing.assert_array_equal(pixels_of(label), expected.label)
-        np.testing.assert_array_equal(pixels_of(color), expected.color)
+        np.testing.assert_array_equal(pixels_of(outputs.label), expected.label)
+        np.testing.assert_array_equal(pixels_of(outputs.color), expected.color)
 
 
 def test_a_model_that_fails_on_a_frame_is_an_error_and_the_next_frame_is_served(
@@ -622,26 +761,43 @@ def test_bad_parameters_stop_configuration_with_one_line_and_can_be_put_right(
     assert set_parameters(peer, threads=whole)[0].successful
     assert not change_state(peer, Transition.TRANSITION_CONFIGURE)
     node.wait_for_line("/nowhere: no such model file or folder")
-    assert set_parameters(peer, sub_model=text(str(chain.sub)))[0].successful
+    several = ParameterValue(type=ParameterType.PARAMETER_STRING_ARRAY, string_array_value=["/nowhere", "/nowhere"])
+    assert set_parameters(peer, sub_model=several)[0].successful
+    assert not change_state(peer, Transition.TRANSITION_CONFIGURE)
+    node.wait_for_line("sub_model names 2 models and rules_file 1 file")
+    assert not set_parameters(peer, sub_model=ParameterValue())[0].successful
+    assert set_parameters(peer, sub_model=text(str(chain.subs[0])))[0].successful
     assert change_state(peer, Transition.TRANSITION_CONFIGURE)
     assert change_state(peer, Transition.TRANSITION_ACTIVATE)
     Camera(peer, "camera")
-    assert len(re.findall("ERROR", node.output)) == 2
+    assert len(re.findall("ERROR", node.output)) == 3
 
 
 @pytest.mark.parametrize(
-    ("arguments", "line"),
+    ("given", "line"),
     [
-        (["-p", "main_modle:=/x"], "unknown parameter main_modle; did you mean main_model?"),
-        (["-p", "cameras:=[front]", "-p", "rear.image_topic:=/x"], "cameras does not name 'rear'"),
-        (["-p", "camera.image_topic:='a b'"], "parameter camera.image_topic makes 'a b', which is no topic name"),
-        (["-p", "rules.format:=1"], "rules_file and rules.* parameters are both given"),
-        (["-p", "autostart:=perhaps"], "parameter autostart is 'perhaps'; expected true or false"),
+        ({"main_modle": "/x"}, "unknown parameter main_modle; did you mean main_model?"),
+        ({"cameras": "[front]", "rear.image_topic": "/x"}, "cameras does not name 'rear'"),
+        ({"camera.image_topic": "'a b'"}, "parameter camera.image_topic makes 'a b', which is no topic name"),
+        ({"rules.format": "1"}, "rules_file and rules.* parameters are both given"),
+        ({"autostart": "perhaps"}, "parameter autostart is 'perhaps'; expected true or false"),
+        ({"sub_model": "[/a, /b]"}, "sub_model names 2 models and rules_file 1 file; give one rules file per"),
+        ({"sub_model": "[1, 2]"}, "parameter sub_model is [1, 2]; expected a string, or a list of strings that"),
+        ({"contours": "true"}, "contours need rules of kind probability; leave contours off"),
     ],
-    ids=["unknown", "camera not named", "topic", "rules twice", "autostart"],
+    ids=[
+        "unknown",
+        "camera not named",
+        "topic",
+        "rules twice",
+        "autostart",
+        "one rules file",
+        "sub models",
+        "contours",
+    ],
 )
-def test_a_wrong_parameter_is_named(chain: Chain, start: Start, arguments: list[str], line: str) -> None:
-    node = start(NODE, *chain.parameters(), *arguments)
+def test_a_wrong_parameter_is_named(chain: Chain, start: Start, given: dict[str, str], line: str) -> None:
+    node = start(NODE, *chain.parameters(**given))
     assert line in node.wait_for_line("ERROR")
     assert node.stop()[0] == 0
     assert len(node.output.splitlines()) == 1
@@ -670,10 +826,11 @@ def test_a_signal_ends_it_cleanly_while_frames_come(
 ) -> None:
     # The rules come as a parameter file here, as a launch file gives them.
     arguments = chain.parameters(image_reliability="reliable")
-    at = arguments.index(f"rules_file:={chain.rules_file}")
-    node = start(NODE, *arguments[: at - 1], *arguments[at + 1 :], "--params-file", str(chain.rules_file))
+    (file,) = chain.rules_files
+    at = arguments.index(f"rules_file:={file}")
+    node = start(NODE, *arguments[: at - 1], *arguments[at + 1 :], "--params-file", str(file), cwd=file.parent)
     camera = Camera(peer, "camera")
-    label, _, _ = camera.exchange(image(RGB, "rgb8"))
+    label = camera.exchange(image(RGB, "rgb8")).label
     expected = chain.pipeline.augment(decode_image(image(RGB, "rgb8")), chain.rules)
     np.testing.assert_array_equal(pixels_of(label), expected.label)
     for _ in range(3):

@@ -28,6 +28,7 @@ ROSDEP_KEYS = {
     "opencv-python-headless": "python3-opencv",
     "PyYAML": "python3-yaml",
     "rosbags": "python3-rosbags-pip",
+    "scipy": "python3-scipy",
     "tqdm": "python3-tqdm",
 }
 TEST_ROSDEP_KEYS = {
@@ -67,9 +68,10 @@ ROS_HOMES = NODE_HOMES | {
 HOMES = {
     **dict.fromkeys(ROS, ROS_HOMES),
     "cv_bridge": {"images"},
-    "numba": {"fusion.cpu"},
+    "numba": {"fusion.compiled"},
     "onnxruntime": {"engines.onnxrt", "convert.quantize"},
     "rosbags": {"data.bags"},
+    "scipy": {"learning.fit"},
     "onnx": {"convert.export", "convert.graphs", "convert.quantize"},
     "torch": {"demo.network", "demo.train", "convert.export"},
     "tqdm": {

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import re
+from array import array
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +11,15 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from classaug_ros.decision import Decision
 from classaug_ros.errors import ConfigError
 from classaug_ros.node.cameras import Turns
 from classaug_ros.node.parameters import CameraSettings, camera_names, check, unknown_parameter
 from classaug_ros.node.table import TABLE, Row, markdown_table, rows
 from classaug_ros.rules import RULES_PARAMETERS
 
-CONFIG = Path(__file__).resolve().parent.parent / "config/classaug.yaml"
+PROJECT = Path(__file__).resolve().parent.parent
+CONFIG = PROJECT / "config/classaug.yaml"
 LEAST: dict[str, Any] = {"main_model": "/models/main", "sub_model": "/models/sub", "rules_file": "/rules.yaml"}
 
 
@@ -29,8 +33,10 @@ def test_defaults_are_filled_in() -> None:
     settings = check(LEAST)
     assert settings.cameras == (CameraSettings("camera", "/camera/image_raw", "raw", Turns(1, 0.0)),)
     assert settings.main_model == Path("/models/main")
-    assert settings.rules_file == Path("/rules.yaml")
+    assert settings.sub_models == (Path("/models/sub"),)
+    assert settings.rules_files == (Path("/rules.yaml"),)
     assert settings.rules == {}
+    assert settings.decision == Decision("evidence", 0.0, contours=False) == Decision()
     assert (settings.image_reliability, settings.image_depth) == ("best_effort", 5)
     assert (settings.threads, settings.concurrent, settings.overlay_alpha) == (0, True, 0.5)
     assert (settings.stale_after, settings.autostart) == (2.0, True)
@@ -46,9 +52,47 @@ def test_each_camera_has_parameters_of_its_own() -> None:
 
 
 def test_rules_may_come_as_parameters() -> None:
-    settings = check({**LEAST, "rules_file": "", "rules.format": 1, "rules.main_classes": ["road"], "rules.table": [3]})
-    assert settings.rules_file is None
-    assert settings.rules == {"format": 1, "main_classes": ("road",), "table": (3,)}
+    given = {
+        "rules.format": 2,
+        "rules.main_classes": ["road"],
+        "rules.table": [3],
+        "rules.confidence": array("d", [0.5]),
+    }
+    settings = check({**LEAST, "rules_file": "", **given})
+    assert settings.rules_files == ()
+    assert settings.rules == {"format": 2, "main_classes": ("road",), "table": (3,), "confidence": (0.5,)}
+
+
+def test_several_sub_models_have_a_rules_file_each() -> None:
+    settings = check({**LEAST, "sub_model": ["/a", "~/b"], "rules_file": ("/a.yaml", "/b.yaml")})
+    assert settings.sub_models == (Path("/a"), Path.home() / "b")
+    assert settings.rules_files == (Path("/a.yaml"), Path("/b.yaml"))
+    assert check({**LEAST, "sub_model": ["/a"]}).sub_models == (Path("/a"),)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"sub_model": ["/a", "/b"]}, "sub_model names 2 models and rules_file 1 file; give one rules file per sub"),
+        ({"rules_file": ["/a", "/b"]}, "sub_model names 1 model and rules_file 2 files; give one rules file per sub"),
+        (
+            {"sub_model": ["/a", "/b"], "rules_file": "", "rules.format": 2},
+            "sub_model names 2 models, and rules.* are rules of one; name a file for each in rules_file",
+        ),
+    ],
+    ids=["too few files", "too many files", "as parameters"],
+)
+def test_another_number_of_rules_than_of_sub_models_is_refused(given: dict[str, Any], expected: str) -> None:
+    message = problem(**given)
+    assert expected in message
+    assert ";" not in message.replace(expected, "").replace("in the same order", "")
+
+
+def test_settings_are_tuned_by_what_may_change_with_every_frame() -> None:
+    settings = check({**LEAST, "min_confidence": 0.25})
+    tuned = settings.tuned({"prefer": "main", "contours": True, "overlay_alpha": 1.0, "rules_file": "/other.yaml"})
+    assert (tuned.decision, tuned.overlay_alpha) == (Decision("main", 0.25, contours=True), 1.0)
+    assert replace(tuned, decision=settings.decision, overlay_alpha=0.5) == settings
 
 
 def test_ros_s_own_parameters_are_let_through() -> None:
@@ -77,6 +121,16 @@ def test_ros_s_own_parameters_are_let_through() -> None:
         ("cameras", ["rules"], "'rules' cannot be a camera name"),
         ("cameras", ["a__b"], "'a__b' cannot be a camera name"),
         ("rules.table", ["x"], "expected a list of integers"),
+        ("rules.confidence", ["x"], "expected a list of numbers"),
+        ("rules.confidence", 0.5, "expected a list of numbers"),
+        ("main_model", ["/a"], "parameter main_model is ['/a']; expected a string"),
+        ("sub_model", ["/a", ""], "is ['/a', '']; expected a string, or a list of strings that are not empty"),
+        ("sub_model", [], "parameter sub_model is []; expected a string, or a list of strings that are not empty"),
+        ("rules_file", ["/a", 1], "parameter rules_file is ['/a', 1]; expected a string, or a list of strings"),
+        ("sub_model", "", "parameter sub_model is not set"),
+        ("prefer", "sub", "parameter prefer is 'sub'; expected one of evidence, main"),
+        ("min_confidence", 1.5, "parameter min_confidence is 1.5; expected a number from 0 to 1"),
+        ("contours", "yes", "parameter contours is 'yes'; expected true or false"),
         ("main_model", "", "parameter main_model is not set"),
     ],
 )
@@ -90,6 +144,7 @@ def test_an_integer_serves_as_a_number() -> None:
     settings = check({**LEAST, "stale_after": 3})
     assert settings.stale_after == 3.0
     assert isinstance(settings.stale_after, float)
+    assert rows([])["rules.confidence"].check([1, 0.5]) == (1.0, 0.5)
 
 
 @pytest.mark.parametrize(
@@ -175,6 +230,11 @@ def test_the_table_as_markdown_has_every_parameter() -> None:
     for row, line in zip(TABLE, lines[2:], strict=True):
         assert line.startswith(f"| `{row.name}` |")
     assert "| `overlay_alpha` | double | `0.5` | a number from 0 to 1 | yes |" in markdown_table()
+    assert "| `sub_model` | string or string_array | required |  | no |" in markdown_table()
+
+
+def test_the_documentation_has_the_table() -> None:
+    assert markdown_table() in (PROJECT / "docs/node.md").read_text()
 
 
 def test_an_unknown_parameter_of_no_likeness_points_to_the_table() -> None:

@@ -1,19 +1,32 @@
-"""The pipeline: frames to labels with two real models, whatever happens to one of them."""
+"""The pipeline: frames to labels with two or three real models, whatever happens to one of them."""
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from functools import partial
+from operator import truediv
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.typing import NDArray
-from tinymodels import MAIN_CLASSES, SUB_CLASSES, World, tiny_model, write_classes, write_model, write_world
+from tinymodels import (
+    MAIN_CLASSES,
+    SUB_CLASSES,
+    World,
+    random_rules,
+    tiny_model,
+    write_classes,
+    write_model,
+    write_world,
+)
 
 from classaug_ros.branch import Branch, divide
 from classaug_ros.errors import ConfigError, EngineError
@@ -21,8 +34,7 @@ from classaug_ros.fusion import naive
 from classaug_ros.images import Frame
 from classaug_ros.models import Model, load_model
 from classaug_ros.pipeline import Pipeline, Prepared
-from classaug_ros.rules import Provenance, Rules, derive
-from classaug_ros.task import Task
+from classaug_ros.rules import RuleSet
 
 SIZE = (12, 10)
 
@@ -40,17 +52,20 @@ def plain(value: int) -> Frame:
     return Frame(np.full((*SIZE, 3), value, np.uint8), "rgb")
 
 
-def rules_for(main: Model, sub: Model, task: Path, seed: int = 0) -> Rules:
-    random = np.random.default_rng(seed)
-    counts = random.integers(0, 9, (len(main.card.classes), len(sub.card.classes), len(sub.card.classes)))
-    loaded = Task.load(task)
-    made = Provenance(loaded.fingerprint, main.fingerprint, sub.fingerprint, ("d",), 1, 1, 1, "0", "now")
-    return derive(counts, loaded, made)
+def rules_for(*models: Model, task: Path, seed: int = 0) -> RuleSet:
+    main, *subs = models
+    return RuleSet([random_rules(main, sub, task, seed) for sub in subs])
 
 
 @pytest.fixture
 def models(world: World) -> tuple[Model, Model]:
     return load_model(world.main), load_model(world.sub)
+
+
+@pytest.fixture
+def three(world: World, models: tuple[Model, Model]) -> tuple[Model, Model, Model]:
+    """With a second sub model of the same classes."""
+    return *models, tiny_model(world.folder / "second", SUB_CLASSES, SIZE, seed=7)
 
 
 @pytest.mark.parametrize("concurrent", [True, False], ids=["concurrent", "serial"])
@@ -62,6 +77,20 @@ def test_labels_are_the_models_greatest_scores(world: World, models: tuple[Model
                 np.testing.assert_array_equal(main, world.main_weights.scores(image).argmax(axis=0))
                 np.testing.assert_array_equal(sub, world.sub_weights.scores(image).argmax(axis=0))
                 assert main.dtype == sub.dtype == np.uint8
+
+
+@pytest.mark.parametrize("concurrent", [True, False], ids=["concurrent", "serial"])
+def test_each_of_several_sub_models_has_labels_of_its_own(three: tuple[Model, Model, Model], concurrent: bool) -> None:
+    frame = noise()
+    with Pipeline(*three, concurrent=concurrent) as pipeline:
+        assert (pipeline.main, pipeline.subs, pipeline.models) == (three[0], three[1:], three)
+        main, *subs = pipeline.predict(frame)
+    assert len(subs) == 2
+    for sub, labels in zip(three[1:], subs, strict=True):
+        with Pipeline(three[0], sub) as pipeline:
+            for expected, got in zip(pipeline.predict(frame), (main, labels), strict=True):
+                np.testing.assert_array_equal(got, expected)
+    assert (subs[0] != subs[1]).any()
 
 
 @pytest.mark.parametrize("kind", ["logits", "probabilities", "labels"])
@@ -93,6 +122,14 @@ def test_threads_are_divided_between_the_models(
         assert pipeline.threads == shares == threads_of(pipeline)
 
 
+@pytest.mark.parametrize(("threads", "concurrent", "shares"), [(2, True, (1, 1, 1)), (2, False, (2, 2, 2))])
+def test_few_threads_serve_several_models(
+    three: tuple[Model, Model, Model], threads: int, concurrent: bool, shares: tuple[int, ...]
+) -> None:
+    with Pipeline(*three, threads=threads, concurrent=concurrent) as pipeline:
+        assert pipeline.threads == shares == threads_of(pipeline)
+
+
 @pytest.mark.parametrize("costlier", ["main", "sub"])
 def test_the_costlier_model_has_more_of_the_threads(
     models: tuple[Model, Model], monkeypatch: pytest.MonkeyPatch, costlier: str
@@ -106,18 +143,34 @@ def test_the_costlier_model_has_more_of_the_threads(
 
 
 @pytest.mark.parametrize(
-    ("threads", "main", "sub", "shares"),
+    ("threads", "costs", "shares"),
     [
-        (2, 9, 1, (1, 1)),
-        (3, 2, 1, (2, 1)),
-        (4, 1, 1, (2, 2)),
-        (8, 3, 1, (6, 2)),
-        (16, 1, 30, (1, 15)),
-        (5, 1, 1, (2, 3)),
+        (2, (9, 1), (1, 1)),
+        (3, (2, 1), (2, 1)),
+        (4, (1, 1), (2, 2)),
+        (8, (3, 1), (6, 2)),
+        (16, (1, 30), (1, 15)),
+        (5, (1, 1), (3, 2)),
+        (1, (1, 2), (1, 1)),
+        (2, (1, 1, 9), (1, 1, 1)),
+        (8, (1, 2, 5), (1, 2, 5)),
+        (6, (2, 2, 2), (2, 2, 2)),
     ],
 )
-def test_threads_follow_the_costs(threads: int, main: float, sub: float, shares: tuple[int, int]) -> None:
-    assert divide(threads, main, sub) == shares
+def test_threads_follow_the_costs(threads: int, costs: tuple[float, ...], shares: tuple[int, ...]) -> None:
+    assert divide(threads, costs) == shares
+
+
+@given(threads=st.integers(1, 12), costs=st.lists(st.integers(1, 50), min_size=1, max_size=4))
+def test_no_other_division_of_the_threads_lets_the_last_model_end_sooner(threads: int, costs: list[int]) -> None:
+    shares = divide(threads, costs)
+    assert sum(shares) == max(threads, len(costs))
+    every = itertools.product(range(1, threads + 1), repeat=len(costs))
+    best = min(
+        (max(map(truediv, costs, other)) for other in every if sum(other) == sum(shares)),
+        default=max(costs),
+    )
+    assert max(map(truediv, costs, shares)) == best
 
 
 def test_without_threads_every_core_is_used(models: tuple[Model, Model], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -131,15 +184,16 @@ def test_without_threads_every_core_is_used(models: tuple[Model, Model], monkeyp
 def test_augment_is_look_up_colours_and_blend(
     world: World, models: tuple[Model, Model], color: bool, overlay: bool
 ) -> None:
-    rules = rules_for(*models, world.task)
+    rules = rules_for(*models, task=world.task)
     image = next(iter(world.images.values()))
     main, sub = (w.scores(image).argmax(axis=0) for w in (world.main_weights, world.sub_weights))
-    label = rules.table[main, sub]
+    label = rules.rules[0].table[main, sub]
     colors = np.array(rules.output.colors, np.uint8)[label]
     with Pipeline(*models) as pipeline:
         result = pipeline.augment(Frame(image[:, :, ::-1], "bgr"), rules, color=color, overlay=overlay, alpha=0.25)
     np.testing.assert_array_equal(result.label, label)
-    assert result.label.dtype == rules.table.dtype
+    assert result.label.dtype == rules.rules[0].table.dtype
+    assert result.confidence is None
     assert (result.color is not None, result.overlay is not None) == (color, overlay)
     if result.color is not None:
         np.testing.assert_array_equal(result.color, colors)
@@ -148,12 +202,12 @@ def test_augment_is_look_up_colours_and_blend(
 
 
 def test_rules_can_change_from_frame_to_frame(world: World, models: tuple[Model, Model]) -> None:
-    first, second = (rules_for(*models, world.task, seed) for seed in (1, 2))
-    assert (first.table != second.table).any()
+    first, second = (rules_for(*models, task=world.task, seed=seed) for seed in (1, 2))
+    assert (first.rules[0].table != second.rules[0].table).any()
     with Pipeline(*models) as pipeline:
         main, sub = pipeline.predict(noise())
         for rules in (first, second, first):
-            np.testing.assert_array_equal(pipeline.augment(noise(), rules).label, rules.table[main, sub])
+            np.testing.assert_array_equal(pipeline.augment(noise(), rules).label, rules.rules[0].table[main, sub])
 
 
 def reload(world: World) -> tuple[Model, Model]:
@@ -198,7 +252,7 @@ def swapped(world: World) -> tuple[Model, Model]:
 def test_rules_of_other_models_are_refused(
     world: World, models: tuple[Model, Model], change: Callable[[World], tuple[Model, Model]], message: str
 ) -> None:
-    rules = rules_for(*models, world.task)
+    rules = rules_for(*models, task=world.task)
     with Pipeline(*models) as pipeline:
         pipeline.check(rules)
     with Pipeline(*change(world)) as pipeline:
@@ -208,8 +262,18 @@ def test_rules_of_other_models_are_refused(
             pipeline.augment(noise(), rules)
 
 
+def test_each_sub_model_needs_rules_of_its_own_in_their_order(world: World, three: tuple[Model, Model, Model]) -> None:
+    rules = rules_for(*three, task=world.task)
+    with Pipeline(*three) as pipeline:
+        pipeline.check(rules)
+        with pytest.raises(ConfigError, match="there are rules for 1 sub models, but 2 sub models; give each its own"):
+            pipeline.augment(noise(), RuleSet(rules.rules[:1]))
+        with pytest.raises(ConfigError, match=r"learned with another sub model .* than .*sub/model\.onnx"):
+            pipeline.augment(noise(), RuleSet(rules.rules[::-1]))
+
+
 def test_models_that_moved_are_the_same_models(world: World, models: tuple[Model, Model], tmp_path: Path) -> None:
-    rules = rules_for(*models, world.task)
+    rules = rules_for(*models, task=world.task)
     world.main.rename(tmp_path / "elsewhere")
     with Pipeline(load_model(tmp_path / "elsewhere"), models[1]) as pipeline:
         pipeline.check(rules)
@@ -242,10 +306,12 @@ def test_both_models_failing_is_one_error(tmp_path: Path) -> None:
         pipeline.predict(plain(1))
 
 
-def test_concurrent_models_run_at_the_same_time(models: tuple[Model, Model], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each model waits for the other to have started: one after the other neither could go on."""
-    both = threading.Barrier(2, timeout=10)
-    with Pipeline(*models) as pipeline:
+def test_concurrent_models_run_at_the_same_time(
+    three: tuple[Model, Model, Model], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each model waits for the others to have started: one after the other none could go on."""
+    both = threading.Barrier(len(three), timeout=10)
+    with Pipeline(*three) as pipeline:
         for branch in pipeline.branches:
 
             def meet(image: NDArray[np.float32], infer: Any = branch.infer) -> NDArray[Any]:
@@ -335,6 +401,6 @@ def test_a_model_that_cannot_be_loaded_leaves_nothing_behind(world: World, broke
         Pipeline(*reload(world), threads=4)
 
 
-def test_closing_releases_the_threads(models: tuple[Model, Model]) -> None:
-    with same_threads(), Pipeline(*models, threads=8) as pipeline:
+def test_closing_releases_the_threads(three: tuple[Model, Model, Model]) -> None:
+    with same_threads(), Pipeline(*three, threads=8) as pipeline:
         pipeline.predict(noise())

@@ -324,7 +324,7 @@ def test_frames_without_truth_are_run_and_not_scored(
     assert evaluate("--dataset", world.dataset, "--bag", bag, "--truth", "/label", "--report", tmp_path / "r") == 0
     assert "5 frames, 2 with ground truth, their stamps up to 2.000 ms apart\n" in capsys.readouterr().out
     pixels = sum((list(world.truths.values())[n] != IGNORED).sum() for n in (0, 3))
-    assert np.sum(methods(tmp_path / "r")["rules"]["confusion"]) == pixels
+    assert np.sum(methods(tmp_path / "r")["table"]["confusion"]) == pixels
 
 
 def test_without_a_data_set_it_tells_class_shares(
@@ -349,7 +349,7 @@ def test_truth_of_another_size_is_scored_at_its_size(
         assert cv2.imwrite(str(file), values.repeat(2, axis=0).repeat(3, axis=1))
     assert evaluate("--dataset", world.dataset, "--bag", bag, "--report", tmp_path / "r") == 0
     pixels = 6 * sum((values != IGNORED).sum() for values in world.truths.values())
-    assert np.sum(methods(tmp_path / "r")["rules"]["confusion"]) == pixels
+    assert np.sum(methods(tmp_path / "r")["table"]["confusion"]) == pixels
 
 
 def cut_off(bag: Path) -> Path:

@@ -13,7 +13,7 @@ from tinymodels import SUB_CLASSES, write_world
 
 from classaug_ros import __version__
 from classaug_ros.errors import ConfigError
-from classaug_ros.evaluation.evaluate import Evaluation
+from classaug_ros.evaluation.evaluate import Scorer
 from classaug_ros.models import load_model
 from classaug_ros.pipeline import Pipeline
 from classaug_ros.report import Pictures, build_report, load_report, table_2, to_markdown, write_report
@@ -27,7 +27,7 @@ def evaluated(tmp_path_factory: pytest.TempPathFactory) -> Evaluated:
 
 def test_the_methods_have_miou_and_iou_in_per_cent(evaluated: Evaluated) -> None:
     report, evaluation = evaluated.report, evaluated.evaluation
-    assert list(report["methods"]) == ["main_only", "sub_only", "rules"]
+    assert list(report["methods"]) == ["main_only", "sub_only", "table"]
     for method, result in report["methods"].items():
         assert list(result["miou"]) == ["main", "added", "all"]
         assert list(result["iou"]) == list(SUB_CLASSES)
@@ -61,13 +61,14 @@ def test_the_report_says_where_it_comes_from(evaluated: Evaluated) -> None:
     assert made["package_version"] == __version__
     assert made["models"]["main"] == {"name": "main", "fingerprint": load_model(world.main).fingerprint}
     assert made["models"]["sub"]["fingerprint"] == load_model(world.sub).fingerprint
-    assert made["rules"]["min_support"] == 3
-    assert made["rules"]["task"] == Task.load(world.task).fingerprint
+    [learned] = made["rules"]
+    assert (learned["kind"], learned["min_support"]) == ("table", 3)
+    assert learned["task"] == Task.load(world.task).fingerprint
 
 
 def test_what_main_classes_turned_into_is_counted(evaluated: Evaluated) -> None:
-    world, rules = evaluated.world, evaluated.rules
-    expected = [[0] * len(rules.output) for _ in rules.main_classes]
+    world, [rules] = evaluated.world, evaluated.rules.rules
+    expected = [[0] * (len(rules.output) + 1) for _ in rules.main_classes]
     for image in world.images.values():
         main, sub = (weights.scores(image).argmax(axis=0) for weights in (world.main_weights, world.sub_weights))
         for i, output in zip(main.ravel(), rules.table[main, sub].ravel(), strict=True):
@@ -101,7 +102,7 @@ def test_the_json_has_a_line_for_each_innermost_list(evaluated: Evaluated, tmp_p
         (b"{", "is no report.json of `classaug evaluate`"),
         (b"\xff", "is no report.json of `classaug evaluate`"),
         (b"[]", "is no report.json of `classaug evaluate`"),
-        (b'{"methods": {}, "classes": {}, "provenance": {}}', "expected format 1, found None; evaluate again"),
+        (b'{"methods": {}, "classes": {}, "provenance": {}}', "expected format 2, found None; evaluate again"),
     ],
 )
 def test_what_is_no_report_is_told(tmp_path: Path, content: bytes | None, message: str) -> None:
@@ -113,24 +114,24 @@ def test_what_is_no_report_is_told(tmp_path: Path, content: bytes | None, messag
 
 def test_what_is_undefined_is_null_in_json_and_a_dash_for_people(evaluated: Evaluated, tmp_path: Path) -> None:
     evaluation = evaluated.evaluation
-    empty = Evaluation(evaluation.scoring, {m: type(c)(5) for m, c in evaluation.matrices.items()}, ())
-    assert math.isnan(empty.miou("rules")["all"])
+    empty = Scorer(evaluation.scoring, evaluation.methods).evaluation()
+    assert math.isnan(empty.miou("table")["all"])
     with Pipeline(load_model(evaluated.world.main), load_model(evaluated.world.sub)) as pipeline:
-        report = build_report(empty, pipeline, evaluated.source, evaluated.rules)
-    write_report(report, tmp_path, Pictures(evaluated.source, Task.load(evaluated.world.task), evaluated.rules))
+        report = build_report(empty, pipeline, evaluated.source)
+    write_report(report, tmp_path, Pictures(evaluated.source, [Task.load(evaluated.world.task)], evaluated.rules))
     text = (tmp_path / "report.json").read_text(encoding="utf-8")
     assert "NaN" not in text
     stored = json.loads(text, parse_constant=pytest.fail)
-    assert stored["methods"]["rules"]["miou"] == {"main": None, "added": None, "all": None}
-    assert "| rules            | -            | -             | -   |" in table_2(report)
+    assert stored["methods"]["table"]["miou"] == {"main": None, "added": None, "all": None}
+    assert "| table rules | -            | -             | -   |" in table_2(report)
 
 
 def test_table_2_is_the_paper_s(evaluated: Evaluated) -> None:
     report = evaluated.report
     lines = table_2(report).splitlines()
-    assert lines[0].split("|")[1:-1] == [" mIoU %           ", " main classes ", " added classes ", " all  "]
+    assert lines[0].split("|")[1:-1] == [" mIoU %      ", " main classes ", " added classes ", " all  "]
     assert len({len(line) for line in lines}) == 1
-    titles = ("main model alone", "sub model alone", "rules")
+    titles = ("main alone", "sub alone", "table rules")
     for line, method, title in zip(lines[2:], report["methods"], titles, strict=True):
         cells = [cell.strip() for cell in line.strip("|").split("|")]
         miou = report["methods"][method]["miou"]

@@ -19,7 +19,9 @@ from browser import browse, needs_chromium
 from reports import CAMERAS, Evaluated, evaluate_world
 from tinymodels import write_world
 
+from classaug_ros.decision import Decision
 from classaug_ros.report import write_report
+from classaug_ros.report.charts import ceiling
 from classaug_ros.report.markdown import number, origin
 from classaug_ros.report.page import to_html
 from classaug_ros.report.scores import difference
@@ -96,6 +98,13 @@ def evaluated(tmp_path_factory: pytest.TempPathFactory) -> Evaluated:
 
 
 @pytest.fixture(scope="module")
+def weighed(tmp_path_factory: pytest.TempPathFactory) -> Evaluated:
+    """By rules of both kinds, those of kind probability in use, that leave pixels unlabelled."""
+    world = write_world(tmp_path_factory.mktemp("weighed"), images=3, size=(60, 80))
+    return evaluate_world(world, kind="probability", decision=Decision(min_confidence=0.4))
+
+
+@pytest.fixture(scope="module")
 def unscored(tmp_path_factory: pytest.TempPathFactory) -> Evaluated:
     world = write_world(tmp_path_factory.mktemp("drive"), images=6, size=(30, 40))
     return evaluate_world(world, truth=False, live=LIVE)
@@ -113,15 +122,27 @@ def rows(node: Node) -> list[list[str]]:
 def test_every_section_can_be_reached(evaluated: Evaluated) -> None:
     page = parsed(evaluated)
     links = [link.attributes["href"] for nav in page.all("nav") for link in nav.all("a")]
-    anchors = ["scores", "classes", "confusion", "turned", "frames", "time", "latency", "provenance"]
+    anchors = [
+        "scores",
+        "classes",
+        "edges",
+        "calibration",
+        "confusion",
+        "turned",
+        "frames",
+        "time",
+        "latency",
+        "provenance",
+    ]
     assert links == [f"#{anchor}" for anchor in anchors]
     assert [heading.attributes["id"] for heading in page.all("h2")] == anchors
 
 
 def test_table_2_and_the_classes_have_the_figures_of_the_json(evaluated: Evaluated) -> None:
     page, methods = parsed(evaluated), evaluated.report["methods"]
+    assert "unlabelled" not in section(page, "scores").text
     table = rows(section(page, "scores"))
-    titles = ("main model alone", "sub model alone", "rules")
+    titles = ("main alone", "sub alone", "table rules")
     assert table[1:] == [
         [title, *map(number, result["miou"].values())] for title, result in zip(titles, methods.values(), strict=True)
     ]
@@ -129,6 +150,67 @@ def test_table_2_and_the_classes_have_the_figures_of_the_json(evaluated: Evaluat
     for name in evaluated.report["classes"]:
         main, sub, rules = (methods[method]["iou"][name] for method in methods)
         assert told[name] == [number(main), number(sub), number(rules), difference(rules, main)]
+
+
+def test_rules_of_both_kinds_stand_side_by_side_those_in_use_marked(weighed: Evaluated) -> None:
+    page, methods = parsed(weighed), weighed.report["methods"]
+    titles = ["main alone", "sub alone", "table rules", "probability rules (in use)"]
+    table = rows(section(page, "scores"))
+    assert table[1:] == [
+        [title, *map(number, result["miou"].values())] for title, result in zip(titles, methods.values(), strict=True)
+    ]
+    [ours] = section(page, "scores").all("tr", class_="ours")
+    assert next(ours.all("th")).text == titles[-1]
+    classes = rows(section(page, "classes"))
+    assert classes[0][2:] == ["main", "sub", "table", "probability", "gain"]
+    told = {row[0]: row[2:] for row in classes if len(row) == 7}
+    for name in weighed.report["classes"]:
+        ious = [result["iou"][name] for result in methods.values()]
+        assert told[name] == [*map(number, ious), difference(ious[3], ious[0])]
+    for key, mean in zip(next(page.all("header")).all("div", class_="key"), ("main", "added", "all"), strict=True):
+        figure = next(key.all("span", class_="figure"))
+        assert figure.text == number(methods["probability"]["miou"][mean])
+
+
+def test_scores_near_edges_are_those_of_the_json(weighed: Evaluated) -> None:
+    first, second, *body = rows(section(parsed(weighed), "edges"))
+    assert first[1:] == ["within 1 px", "within 3 px", "within 5 px"]
+    assert second[1:] == ["main", "added", "all"] * 3
+    for row, result in zip(body, weighed.report["methods"].values(), strict=True):
+        assert row[1:] == [number(value) for miou in result["contours"].values() for value in miou.values()]
+
+
+def test_the_reliability_diagram_has_a_bar_for_each_bin(weighed: Evaluated) -> None:
+    calibration, part = weighed.report["calibration"], section(parsed(weighed), "calibration")
+    assert f"probability rules: {number(calibration['error'])} points" in part.text
+    filled = [(index, one) for index, one in enumerate(calibration["bins"]) if one["pixels"]]
+    assert len(filled) > 3
+    diagram, amounts = part.all("svg", class_="chart")
+    every = sum(one["pixels"] for _, one in filled)
+    right = [one["accuracy"] for _, one in filled]
+    shares = [100 * one["pixels"] / every for _, one in filled]
+    for chart, style, values, top in (
+        (diagram, "rules", right, 100),
+        (amounts, "amount", shares, ceiling(max(shares))),
+    ):
+        bars = list(chart.all("rect", class_=style))
+        heights = [float(str(bar.attributes["height"])) for bar in bars]
+        assert heights == pytest.approx([148 * value / top for value in values], abs=0.02)
+        for bar, (index, one) in zip(bars, filled, strict=True):
+            start, end = 100 * index / 15, 100 * (index + 1) / 15
+            told = f"confidence {start:.0f} to {end:.0f} %: {one['pixels']:,} pixels, "
+            assert next(bar.all("title")).text.startswith(told)
+
+
+def test_what_was_left_unlabelled_is_told(weighed: Evaluated) -> None:
+    assert weighed.report["unlabelled"] > 1
+    part = section(parsed(weighed), "provenance")
+    facts = dict(zip((n.text for n in part.all("dt")), (n.text for n in part.all("dd")), strict=True))
+    left = f"{number(weighed.report['unlabelled'])} % of the pixels left unlabelled"
+    assert facts["decision"] == f"prefer evidence, contours off, min_confidence 0.4: {left}"
+    told = f"left {number(weighed.report['unlabelled'])} % of all pixels unlabelled, being less confident than 0.4"
+    assert told in section(parsed(weighed), "scores").text
+    assert ", unlabelled " in section(parsed(weighed), "turned").text
 
 
 def test_bars_are_as_long_as_the_iou(evaluated: Evaluated) -> None:
@@ -139,7 +221,7 @@ def test_bars_are_as_long_as_the_iou(evaluated: Evaluated) -> None:
             drawn[next(row.all("th")).text] = bars
     assert list(drawn) == ["road", "car", "person", "bicycle", "bag"]
     for name, bars in drawn.items():
-        for method, style in (("main_only", "main"), ("rules", "rules")):
+        for method, style in (("main_only", "main"), ("table", "rules")):
             width = next(bars.all("rect", class_=style)).attributes["width"]
             assert float(str(width)) == pytest.approx(methods[method]["iou"][name], abs=0.005)
         mark = next(bars.all("line", class_="sub")).attributes["x1"]
@@ -148,7 +230,7 @@ def test_bars_are_as_long_as_the_iou(evaluated: Evaluated) -> None:
 
 def test_the_confusion_matrix_tells_the_share_of_each_cell(evaluated: Evaluated) -> None:
     names = list(evaluated.report["classes"])
-    counts = np.array(evaluated.report["methods"]["rules"]["confusion"])
+    counts = np.array(evaluated.report["methods"]["table"]["confusion"])
     matrix = next(section(parsed(evaluated), "confusion").all("svg", class_="matrix"))
     titles = {title.text for cell in matrix.all("rect") for title in cell.all("title")}
     expected = {
@@ -165,7 +247,7 @@ def test_main_classes_are_told_with_what_they_became(evaluated: Evaluated) -> No
     counts = np.array(report["turned"])
     part = section(parsed(evaluated), "turned")
     changed = 100 * (1 - np.trace(counts) / counts.sum())
-    assert f"The rules changed {changed:.1f} % of all pixels." in part.text
+    assert f"The table rules changed {changed:.1f} % of all pixels." in part.text
     names = [one["name"] for one in report["output"]]
     expected, same = {}, []
     for main, became in enumerate(counts):
@@ -183,11 +265,11 @@ def test_main_classes_are_told_with_what_they_became(evaluated: Evaluated) -> No
 
 def test_frames_are_shown_in_pictures_that_decode(evaluated: Evaluated) -> None:
     part = section(parsed(evaluated), "frames")
-    scores = {frame["name"]: frame["miou"]["rules"] for frame in evaluated.report["frames"]}
+    scores = {frame["name"]: frame["miou"]["table"] for frame in evaluated.report["frames"]}
     figures = list(part.all("figure"))
     assert figures
     for figure in figures:
-        assert [view.text for view in figure.all("span")] == ["image", "truth", "main model alone", "rules"]
+        assert [view.text for view in figure.all("span")] == ["image", "truth", "main alone", "table rules"]
         caption = next(figure.all("figcaption"))
         name = next(caption.all("b")).text
         assert f"mIoU {number(scores[name])} (" in caption.text
@@ -217,7 +299,7 @@ def test_without_ground_truth_there_are_no_scores(unscored: Evaluated) -> None:
         "provenance",
     ]
     assert "mIoU" not in page.text
-    assert [view.text for view in next(page.all("figure")).all("span")] == ["image", "main model alone", "rules"]
+    assert [view.text for view in next(page.all("figure")).all("span")] == ["image", "main alone", "table rules"]
 
 
 def test_each_camera_has_its_course(unscored: Evaluated) -> None:
@@ -269,7 +351,7 @@ def test_nothing_from_files_becomes_markup(evaluated: Evaluated) -> None:
     made["dataset"] += HOSTILE
     made["truth"] += HOSTILE
     made["models"]["main"]["name"] += HOSTILE
-    made["rules"]["datasets"] = [HOSTILE]
+    made["rules"][0]["datasets"] = [HOSTILE]
     page = parsed(evaluated, report)
     assert not any(page.all("script"))
     after = [(node.tag, len(node.attributes)) for node in _nodes(page)]

@@ -21,12 +21,12 @@ from classaug_ros.data.examples import Example
 from classaug_ros.evaluation.evaluate import FrameScore, Prediction
 from classaug_ros.images import Frame
 from classaug_ros.report.pictures import KEPT, Pictures, truth_palette
-from classaug_ros.rules import Provenance, Rules
+from classaug_ros.rules import Provenance, Rules, RuleSet
 from classaug_ros.task import Task
 
 GAINED, LOST, BEST, WORST = (
-    "Gained most over the main model alone",
-    "Lost most against the main model alone",
+    "Gained most over main alone",
+    "Lost most against main alone",
     "Best frames of the rules",
     "Worst frames of the rules",
 )
@@ -37,7 +37,7 @@ PROVENANCE = Provenance("t", "m", "s", ("d",), 1, 1, 1, "0", "now")
 class Setting:
     world: World
     task: Task
-    rules: Rules
+    rules: RuleSet
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +46,9 @@ def setting(tmp_path_factory: pytest.TempPathFactory) -> Setting:
     task = Task.load(world.task)
     table = np.array([[0, 3, 4, 0, 0], [1, 3, 4, 1, 1], [2, 2, 2, 2, 2]], np.uint8)
     sources = ("main",) * 3 + ("added",) * 2
-    return Setting(world, task, Rules(task.main.names, task.sub.names, task.output, sources, table, PROVENANCE))
+    names, sure = (task.main.names, task.sub.names), np.ones(table.shape, np.float32)
+    rules = Rules(*names, task.output, sources, table, sure, None, "table", PROVENANCE)
+    return Setting(world, task, RuleSet([rules]))
 
 
 class Numbered:
@@ -66,12 +68,12 @@ class Numbered:
 
 def watched(setting: Setting, scores: Sequence[tuple[float, float]], length: int | None = None) -> Pictures:
     """Show frames with such mIoU of main and rules."""
-    pictures = Pictures(Numbered(setting, length or len(scores)), setting.task, setting.rules)
+    pictures = Pictures(Numbered(setting, length or len(scores)), [setting.task], setting.rules)
     labels = np.zeros((4, 6), np.uint8)
     example = Example("x", Frame(np.zeros((4, 6, 3), np.uint8), "rgb"), labels)
     for main, rules in scores:
-        score = FrameScore("x", "", 0, 0.1, {"main_only": main, "sub_only": 0.0, "rules": rules}, (1.0,))
-        pictures(example, Prediction(labels, labels, labels, score))
+        score = FrameScore("x", "", 0, 0.1, {"main_only": main, "sub_only": 0.0, "table": rules}, (1.0,))
+        pictures(example, Prediction(labels, labels, score))
     return pictures
 
 
@@ -116,19 +118,19 @@ def test_the_very_best_is_always_among_them_and_all_keep_their_distance(
 
 def test_without_ground_truth_those_changed_most_are_kept(setting: Setting) -> None:
     drive = Drive(load_dataset(setting.world.dataset))
-    pictures = Pictures(drive, setting.task, setting.rules)
+    pictures = Pictures(drive, [setting.task], setting.rules)
     for changed, example in enumerate(drive):
         main = np.zeros((12, 10), np.uint8)
         output = main.copy()
         output.flat[:changed] = 3
-        score = FrameScore("x", "", 0, 0.1, dict.fromkeys(("main_only", "sub_only", "rules"), math.nan), (1.0,))
-        pictures(example, Prediction(main, main, output, score))
+        score = FrameScore("x", "", 0, 0.1, dict.fromkeys(("main_only", "sub_only", "table"), math.nan), (1.0,))
+        pictures(example, Prediction(main, output, score))
     assert positions(pictures) == {"Changed most by the rules": [1, 0]}
-    assert list(pictures.groups["Changed most by the rules"][0].views) == ["image", "main model alone", "rules"]
+    assert list(pictures.groups["Changed most by the rules"][0].views) == ["image", "main alone", "table rules"]
 
 
 def test_the_truth_has_the_colours_of_what_it_counts_as(setting: Setting) -> None:
-    palette = truth_palette(load_dataset(setting.world.dataset), setting.task, setting.rules)
+    palette = truth_palette(load_dataset(setting.world.dataset), [setting.task], setting.rules)
     colors = dict(zip(setting.rules.output.names, setting.rules.output.colors, strict=True))
     assert palette.shape == (256, 3)
     grey = (128, 128, 128)  # bag is neither similar nor added
@@ -143,12 +145,12 @@ def test_the_truth_has_the_colours_of_what_it_counts_as(setting: Setting) -> Non
 
 
 def test_large_images_are_made_smaller_and_labels_stay_on_their_pixels(setting: Setting, tmp_path: Path) -> None:
-    pictures = Pictures(Numbered(setting, 1), setting.task, setting.rules)
+    pictures = Pictures(Numbered(setting, 1), [setting.task], setting.rules)
     label = np.zeros((100, 150), np.uint8)
     label[:, 75:] = 4
     example = Example("x", Frame(np.zeros((1000, 1500, 3), np.uint8), "bgr"), label)
-    score = FrameScore("x", "", 0, 0.1, {"main_only": 0.1, "sub_only": 0.1, "rules": 0.5}, (1.0,))
-    pictures(example, Prediction(label, label, label, score))
+    score = FrameScore("x", "", 0, 0.1, {"main_only": 0.1, "sub_only": 0.1, "table": 0.5}, (1.0,))
+    pictures(example, Prediction(label, label, score))
     (shot,) = pictures.groups[BEST]
     assert shot.size == (320, 480)
     for view in shot.views.values():
@@ -156,7 +158,7 @@ def test_large_images_are_made_smaller_and_labels_stay_on_their_pixels(setting: 
         picture = cv2.imdecode(np.frombuffer(view, np.uint8), cv2.IMREAD_COLOR)
         assert picture is not None
         assert picture.shape == (320, 480, 3)
-    shown = cv2.imdecode(np.frombuffer(shot.views["rules"], np.uint8), cv2.IMREAD_COLOR)
+    shown = cv2.imdecode(np.frombuffer(shot.views["table rules"], np.uint8), cv2.IMREAD_COLOR)
     assert shown is not None
     expected = 0.65 * np.array(setting.rules.output.colors[4])[::-1]
     assert np.abs(shown[:, 260:].mean(axis=(0, 1)) - expected).max() < 4

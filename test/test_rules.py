@@ -1,10 +1,12 @@
-"""Rules: f and g against brute force and the paper's cases, and the ROS parameter file."""
+"""Rules: f, g and purity against brute force and the paper's cases, and the ROS parameter file with its arrays."""
 
 from __future__ import annotations
 
-import json
+import hashlib
+import io
+import pickle
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +16,22 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from tinymodels import random_evidence
 
 from classaug_ros.errors import ConfigError
 from classaug_ros.labels import LabelSpace
-from classaug_ros.rules import NO_RULE, RULES_PARAMETERS, Provenance, Rules, constrain, cooccurrence, derive
+from classaug_ros.rules import (
+    NO_RULE,
+    RULES_PARAMETERS,
+    Evidence,
+    Provenance,
+    Rules,
+    constrain,
+    cooccurrence,
+    derive,
+    groups_of,
+    purity,
+)
 from classaug_ros.task import Task
 
 PROVENANCE = Provenance("task", "main", "sub", ("set",), 3, 1234, 1, "0.1.0", "2026-01-02T03:04:05+00:00")
@@ -77,6 +91,69 @@ def test_f_and_g_are_the_equations_by_hand(task: Task, data: st.DataObject, most
             by_hand = f_by_hand(counts, i, j, min_support)
             assert f[i, j] == (NO_RULE if by_hand is None else by_hand)
             assert task.output.names[table[i, j]] == g_by_hand(i, by_hand, task)
+
+
+def purity_by_hand(counts: NDArray[np.int64], i: int, j: int, output: int, task: Task) -> float:
+    """Of the pixels of a pair whose truth means some output class, the share whose truth means this one."""
+    right = seen = 0
+    for k in range(counts.shape[2]):
+        means = {main for main, similar in enumerate(task.similar) if k in similar}
+        if k in task.added:
+            means.add(len(task.main) + task.added.index(k))
+        seen += int(counts[i, j, k]) if means else 0
+        right += int(counts[i, j, k]) if output in means else 0
+    return right / seen if seen else 0.0
+
+
+@settings(max_examples=100)
+@given(task=tasks(), data=st.data(), most=st.sampled_from([1, 5, 10**12]))
+def test_purity_is_the_share_of_truths_that_mean_the_table_s_class(task: Task, data: st.DataObject, most: int) -> None:
+    m, n = len(task.main), len(task.sub)
+    values = data.draw(st.lists(st.integers(0, most), min_size=m * n * n, max_size=m * n * n))
+    counts = np.array(values, np.int64).reshape(m, n, n)
+    rules = derive(counts, task, PROVENANCE)
+    assert rules.confidence.dtype == np.float32
+    shares = purity(counts, rules.table, task)
+    np.testing.assert_allclose(rules.confidence, shares, atol=1e-7)
+    for i, j in np.ndindex(m, n):
+        assert shares[i, j] == pytest.approx(purity_by_hand(counts, i, j, rules.table[i, j], task), abs=5.1e-4)
+
+
+def groups_by_hand(task: Task) -> list[int]:
+    """Join main classes that share a similar sub class until nothing changes, then number what is left."""
+    teams = [{main} for main in range(len(task.main))]
+    while True:
+        touching = next(
+            (
+                (one, other)
+                for number, one in enumerate(teams)
+                for other in teams[number + 1 :]
+                if any(task.similar[a] & task.similar[b] for a in one for b in other)
+            ),
+            None,
+        )
+        if touching is None:
+            break
+        one, other = touching
+        one |= other
+        teams.remove(other)
+    teams.sort(key=min)
+    mains = [next(number for number, team in enumerate(teams) if main in team) for main in range(len(task.main))]
+    return mains + [len(teams) + number for number in range(len(task.added))]
+
+
+@settings(max_examples=300)
+@given(task=tasks())
+def test_main_classes_that_share_a_similar_class_are_one_group(task: Task) -> None:
+    groups = groups_of(task)
+    assert groups.dtype == np.int32
+    assert groups.tolist() == groups_by_hand(task)
+
+
+def test_groups_are_joined_through_others() -> None:
+    similar = {"a": ("1", "2"), "b": ("4",), "c": ("2", "3"), "d": ("3",), "e": ("4",)}
+    task = task_of(("a", "b", "c", "d", "e", "f"), ("1", "2", "3", "4", "5"), similar, ("5",))
+    assert groups_of(task).tolist() == [0, 1, 0, 0, 1, 2, 3]
 
 
 def test_ties_go_to_the_lowest_id() -> None:
@@ -152,29 +229,24 @@ def big_rules(m: int, n: int, added: int, seed: int = 0) -> Rules:
     )
     f = random.integers(NO_RULE, n, (m, n))
     sources = ("main",) * m + ("added",) * added
-    return Rules(task.main.names, task.sub.names, task.output, sources, constrain(f, task), PROVENANCE)
+    confidence = (random.integers(0, 1001, (m, n)) / 1000).astype(np.float32)
+    names = task.main.names, task.sub.names
+    return Rules(*names, task.output, sources, constrain(f, task), confidence, None, "table", PROVENANCE)
+
+
+def both_kinds(m: int = 3, n: int = 4, added: int = 2, seed: int = 0) -> Rules:
+    """Rules with evidence, in which the first main classes are one group."""
+    rules = big_rules(m, n, added, seed)
+    groups = [*(max(main - 1, 0) for main in range(m)), *range(m - 1, m - 1 + added)]
+    return replace(rules, evidence=random_evidence(groups, m, n, seed), kind="probability")
 
 
 @pytest.mark.parametrize(("m", "added", "dtype"), [(200, 55, np.uint8), (200, 56, np.uint16), (200, 150, np.uint16)])
 def test_past_255_output_classes_labels_have_16_bits(m: int, added: int, dtype: type) -> None:
     rules = big_rules(m, 150, added)
     assert rules.table.dtype == rules.output.dtype == np.dtype(dtype)
-    assert rules.label_info()["unlabelled"] == rules.output.unlabelled == np.iinfo(dtype).max
+    assert rules.output.unlabelled == np.iinfo(dtype).max
     assert rules.table.max() == m + added - 1
-
-
-def test_label_info_tells_every_class() -> None:
-    rules = derive(np.ones((2, 2, 2), np.int64), task_of(("a", "b"), ("c", "d"), {}, ("d",)), PROVENANCE)
-    info = rules.label_info()
-    assert info == {
-        "unlabelled": 255,
-        "classes": [
-            {"id": 0, "name": "a", "color": [0, 0, 3], "source": "main"},
-            {"id": 1, "name": "b", "color": [1, 0, 3], "source": "main"},
-            {"id": 2, "name": "d", "color": [1, 0, 3], "source": "added"},
-        ],
-    }
-    assert json.loads(json.dumps(info)) == info
 
 
 AWKWARD = (
@@ -214,25 +286,32 @@ AWKWARD = (
 
 def awkward_rules() -> Rules:
     task = task_of(("on", "off"), AWKWARD, {"on": AWKWARD[:2]}, AWKWARD[2:])
-    f = np.random.default_rng(1).integers(NO_RULE, len(AWKWARD), (2, len(AWKWARD)))
-    sources = ("main",) * 2 + ("added",) * len(task.added)
-    provenance = replace(PROVENANCE, datasets=AWKWARD, images=2**31, pixels=2**62)
-    return Rules(task.main.names, task.sub.names, task.output, sources, constrain(f, task), provenance)
+    counts = np.random.default_rng(1).integers(0, 9, (2, len(AWKWARD), len(AWKWARD)))
+    return derive(counts, task, replace(PROVENANCE, datasets=AWKWARD, images=2**31, pixels=2**62))
 
 
 EXAMPLES: dict[str, Callable[[], Rules]] = {
     "one by one": lambda: big_rules(1, 1, 0),
     "150 x 150": lambda: big_rules(150, 150, 100),
-    "350 output classes": lambda: big_rules(200, 150, 150),
+    "308 output classes": lambda: big_rules(300, 9, 8),
     "awkward names": awkward_rules,
+    "both kinds": both_kinds,
+    "both kinds, table chosen": lambda: replace(both_kinds(), kind="table"),
+    "both kinds, 308 output classes": lambda: both_kinds(300, 9, 8),
 }
 
 
 def assert_same_rules(one: Rules, other: Rules) -> None:
     assert (one.main_classes, one.sub_classes, one.output) == (other.main_classes, other.sub_classes, other.output)
-    assert (one.sources, one.provenance) == (other.sources, other.provenance)
+    assert (one.sources, one.kind, one.provenance) == (other.sources, other.kind, other.provenance)
     assert one.table.dtype == other.table.dtype
     np.testing.assert_array_equal(one.table, other.table)
+    np.testing.assert_allclose(one.confidence, other.confidence, atol=1e-6)
+    assert (one.evidence is None) == (other.evidence is None)
+    for field in fields(Evidence) if one.evidence is not None else ():
+        np.testing.assert_array_equal(
+            getattr(one.evidence, field.name), getattr(other.evidence, field.name), strict=True
+        )
 
 
 @pytest.mark.parametrize("example", EXAMPLES)
@@ -241,9 +320,13 @@ def test_a_saved_file_loads_as_the_same_rules(example: str, tmp_path: Path) -> N
     path = tmp_path / "folder" / "rules.yaml"
     rules.save(path)
     assert_same_rules(Rules.load(path), rules)
+    written = ["rules.yaml"] if rules.evidence is None else ["rules.arrays.npz", "rules.yaml"]
+    assert sorted(file.name for file in path.parent.iterdir()) == written
     assert path.read_text(encoding="utf-8").startswith("# Written by `classaug learn`")
-    rows = next(line for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("      table: ["))
-    assert rows.count(",") <= len(rules.sub_classes)  # a line per main class: diffs stay readable
+    lines = path.read_text(encoding="utf-8").splitlines()
+    for name in ("table", "confidence"):
+        row = next(line for line in lines if line.startswith(f"      {name}: ["))
+        assert row.count(",") <= len(rules.sub_classes)  # a line per main class: diffs stay readable
 
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -269,24 +352,174 @@ def test_rules_are_found_among_the_parameters_of_other_nodes(tmp_path: Path) -> 
 
 def test_flat_parameters_are_declared_and_rebuild_the_rules() -> None:
     rules = big_rules(3, 4, 2)
-    values = rules.to_parameters()
+    values = rules.to_parameters("rules.arrays.npz", "sha")
     assert set(values) == {name for name, _ in RULES_PARAMETERS}
-    kinds = {int: "integer", str: "string"}
+    kinds = {int: "integer", str: "string", float: "double"}
     for name, kind in RULES_PARAMETERS:
         value = values[name]
         assert kind == (f"{kinds[type(value[0])]}_array" if isinstance(value, list) else kinds[type(value)])
+    assert_same_rules(Rules.from_parameters(rules.to_parameters()), rules)
+
+
+def test_arrays_are_looked_for_beside_the_parameters(tmp_path: Path) -> None:
+    rules = both_kinds()
+    rules.save(tmp_path / "one" / "rules.yaml")
+    data = (tmp_path / "one" / "rules.arrays.npz").read_bytes()
+    values = rules.to_parameters("rules.arrays.npz", hashlib.sha256(data).hexdigest())
+    assert_same_rules(Rules.from_parameters(values, tmp_path / "one"), rules)
+    (tmp_path / "one").rename(tmp_path / "two")
+    assert_same_rules(Rules.load(tmp_path / "two" / "rules.yaml"), rules)
+    values["arrays"] = str(tmp_path / "two" / "rules.arrays.npz")
     assert_same_rules(Rules.from_parameters(values), rules)
+
+
+def test_saved_again_without_evidence_the_rules_need_no_arrays(tmp_path: Path) -> None:
+    path = tmp_path / "rules.yaml"
+    both_kinds().save(path)
+    rules = big_rules(3, 4, 2)
+    rules.save(path)
+    (tmp_path / "rules.arrays.npz").unlink(missing_ok=True)
+    assert_same_rules(Rules.load(path), rules)
+
+
+def archive(**arrays: Any) -> bytes:
+    file = io.BytesIO()
+    np.savez(file, **arrays)
+    return file.getvalue()
+
+
+def changed(**changes: Any) -> bytes:
+    """The arrays of ``both_kinds``, some of them changed; None leaves one out."""
+    evidence = both_kinds().evidence
+    assert evidence is not None
+    given = {**{field.name: getattr(evidence, field.name) for field in fields(Evidence)}, **changes}
+    return archive(**{name: value for name, value in given.items() if value is not None})
+
+
+def one_array() -> bytes:
+    file = io.BytesIO()
+    np.save(file, np.zeros(3))
+    return file.getvalue()
+
+
+def with_nan(*shape: int) -> NDArray[np.float32]:
+    values = np.zeros(shape, np.float32)
+    values.flat[-1] = np.nan
+    return values
+
+
+BROKEN_ARRAYS: dict[str, tuple[bytes, str]] = {
+    "empty": (b"", "is not an arrays file of `classaug learn`, or broken"),
+    "no archive": (b"hello", "is not an arrays file"),
+    "truncated": (changed()[:-30], "is not an arrays file"),
+    "a byte changed": (
+        changed(bias=np.full(4, 0.3, np.float32)).replace(b"\x9a\x99\x99\x3e", b"\x9a\x99\x99\x3f"),
+        "is not",
+    ),
+    "a pickle": (pickle.dumps({"main": 1}), "is not an arrays file"),
+    "objects in it": (changed(main=np.array([{}, {}], object)), "is not an arrays file"),
+    "one array alone": (one_array(), "is not an arrays file"),
+    "no weights": (changed(main=None), "is not an arrays file"),
+    "no gamma": (changed(gamma=None), "is not an arrays file"),
+    "several gammas": (changed(gamma=np.zeros(3)), "is not an arrays file"),
+    "gamma in words": (changed(gamma="half"), "is not an arrays file"),
+    "main of other classes": (changed(main=np.zeros((4, 5), np.float32)), r"main: expected float32 4 x 3, found .*5\)"),
+    "sub of other classes": (changed(sub=np.zeros((4, 3), np.float32)), "sub: expected float32 4 x 4, found"),
+    "doubles": (changed(sub=np.zeros((4, 4))), "sub: expected float32 4 x 4, found float64"),
+    "a flat bias": (changed(bias=np.zeros((4, 1), np.float32)), "bias: expected float32 4, found"),
+    "few boosts": (changed(boost=np.zeros(3, np.float32)), "boost: expected float32 4, found"),
+    "a weight that is none": (changed(main=with_nan(4, 3)), "main: holds values that are no numbers"),
+    "a boost that is none": (changed(boost=with_nan(4)), "boost: holds values that are no numbers"),
+    "an infinite bias": (changed(bias=np.full(4, np.inf, np.float32)), "bias: holds values that are no numbers"),
+    "groups of others": (changed(groups=np.arange(4, dtype=np.int32)), "groups: expected int32 5, found"),
+    "groups in words": (changed(groups=np.array(["a"] * 5)), "groups: expected int32 5, found <U1"),
+    "fractions of groups": (changed(groups=np.arange(5.0)), "groups: expected int32 5, found float64"),
+    "a group without classes": (
+        changed(groups=np.array([0, 0, 0, 2, 3], np.int32)),
+        r"groups: expected every group of 0\.\.3 to have a class",
+    ),
+    "a group below 0": (changed(groups=np.array([-1, 0, 1, 2, 3], np.int32)), "groups: expected every group"),
+    "too many groups": (
+        changed(groups=np.array([0, 1, 2, 3, 2**31 - 1], np.int32)),
+        "main: expected float32 2147483648",
+    ),
+}
+
+
+@pytest.mark.parametrize("broken", BROKEN_ARRAYS)
+def test_arrays_that_are_none_are_refused(broken: str, tmp_path: Path) -> None:
+    """By their contents: the checksum is theirs."""
+    data, message = BROKEN_ARRAYS[broken]
+    values = both_kinds().to_parameters("x.npz", hashlib.sha256(data).hexdigest())
+    (tmp_path / "x.npz").write_bytes(data)
+    with pytest.raises(ConfigError, match=f"^rules: .*{message}") as raised:
+        Rules.from_parameters(values, tmp_path)
+    assert "\n" not in str(raised.value)
+    assert "pickle" not in str(raised.value)
+
+
+def test_missing_arrays_are_asked_for(tmp_path: Path) -> None:
+    both_kinds().save(tmp_path / "rules.yaml")
+    arrays = tmp_path / "rules.arrays.npz"
+    arrays.unlink()
+    message = f"^{tmp_path}/rules.yaml: rules: arrays: {arrays}: cannot be read: No such file .*keep both together$"
+    with pytest.raises(ConfigError, match=message):
+        Rules.load(tmp_path / "rules.yaml")
+    arrays.mkdir()
+    with pytest.raises(ConfigError, match="cannot be read: Is a directory"):
+        Rules.load(tmp_path / "rules.yaml")
+
+
+def test_arrays_of_other_rules_are_refused(tmp_path: Path) -> None:
+    both_kinds(seed=1).save(tmp_path / "one.yaml")
+    both_kinds(seed=2).save(tmp_path / "two.yaml")
+    (tmp_path / "one.arrays.npz").replace(tmp_path / "two.arrays.npz")
+    message = r"two\.arrays\.npz is not the file these rules were written with \(SHA-256 \w{12}, expected \w{12}\)"
+    with pytest.raises(ConfigError, match=message):
+        Rules.load(tmp_path / "two.yaml")
+
+
+def test_a_kind_needs_what_it_is_applied_by() -> None:
+    rules = big_rules(2, 3, 2)
+    assert rules.kind == "table"
+    with pytest.raises(ConfigError, match=r"^kind: probability needs arrays, and these rules have none; choose table"):
+        replace(rules, kind="probability")
+    with pytest.raises(ConfigError, match=r"^kind: expected one of table, probability, found 'both'"):
+        replace(rules, kind="both")  # type: ignore[arg-type]
+
+
+def test_evidence_makes_probability_the_kind_in_use() -> None:
+    task = task_of(("a", "b"), ("c", "d"), {}, ("d",))
+    counts = np.ones((2, 2, 2), np.int64)
+    evidence = random_evidence(groups_of(task).tolist(), 2, 2)
+    with_it, without = derive(counts, task, PROVENANCE, evidence), derive(counts, task, PROVENANCE)
+    assert (with_it.kind, without.kind) == ("probability", "table")
+    np.testing.assert_array_equal(with_it.table, without.table)
 
 
 REFUSED: list[tuple[str, dict[str, Any], str]] = [
     (f"no {name}", {name: None}, rf"rules\.{name}: missing; expected {kind}") for name, kind in RULES_PARAMETERS
 ]
 REFUSED += [
-    (f"{name} of another type", {name: 1.5}, rf"rules\.{name}: expected {kind}, found")
+    (f"{name} of another type", {name: [{}]}, rf"rules\.{name}: expected {kind}, found")
     for name, kind in RULES_PARAMETERS
+    if name != "format"
 ]
 REFUSED += [
-    ("format of a later version", {"format": 2}, r"rules\.format: expected 1, found 2; learn the rules again"),
+    ("format of an earlier version", {"format": 1}, r"rules\.format: expected 2, found 1; learn the rules again"),
+    ("format of a later version", {"format": 3}, r"rules\.format: expected 2, found 3; learn the rules again"),
+    ("format in words", {"format": "two"}, r"rules\.format: expected 2, found two; learn the rules again"),
+    ("unknown kind", {"kind": "both"}, r"rules: kind: expected one of table, probability, found 'both'"),
+    ("probability without arrays", {"kind": "probability"}, r"rules: kind: probability needs arrays, and these rules"),
+    ("few confidences", {"confidence": [0.5] * 5}, r"rules: confidence: expected 2 x 3 = 6 values, found 5"),
+    ("confidence above 1", {"confidence": [0.5] * 5 + [1.1]}, r"rules: confidence: values must be 0\.\.1"),
+    ("confidence below 0", {"confidence": [0.5] * 5 + [-0.1]}, r"rules: confidence: values must be 0\.\.1"),
+    (
+        "confidence that is none",
+        {"confidence": [0.5] * 5 + [float("nan")]},
+        r"rules: confidence: values must be 0\.\.1",
+    ),
+    ("arrays that are nowhere", {"arrays": "no.npz"}, r"rules: arrays: .*no\.npz: cannot be read: No such file"),
     ("number as name", {"class_names": ["main 0", 5]}, r"rules\.class_names: expected string_array, found 5"),
     ("text as id", {"table": [0, "1"]}, r"rules\.table: expected integer_array, found '1'"),
     ("bool as id", {"table": [True] * 6}, r"rules\.table: expected integer_array, found True"),
@@ -373,6 +606,8 @@ def test_a_table_of_another_shape_or_type_is_refused() -> None:
         replace(rules, table=rules.table.astype(np.int64))
     with pytest.raises(ConfigError, match=r"table: ids must be 0\.\.3, found 9"):
         replace(rules, table=np.full((2, 3), 9, np.uint8))
+    with pytest.raises(ConfigError, match="confidence: expected 2 x 3 values, found 3 x 2"):
+        replace(rules, confidence=rules.confidence.T)
 
 
 @pytest.mark.ros
@@ -401,4 +636,4 @@ def test_ros_reads_the_file_as_parameters(example: str, tmp_path: Path, domain: 
             node.destroy_node()
     finally:
         rclpy.shutdown(context=context)
-    assert_same_rules(Rules.from_parameters(values), rules)
+    assert_same_rules(Rules.from_parameters(values, tmp_path), rules)

@@ -19,7 +19,7 @@ from classaug_ros.errors import ConfigError
 from classaug_ros.evaluation.evaluate import FrameScore, Prediction
 from classaug_ros.evaluation.video import RATE, OverlayVideo, VideoFile, above, frame_rate, legend_strip
 from classaug_ros.images import Frame
-from classaug_ros.rules import Rules
+from classaug_ros.rules import RuleSet
 
 COLORS = [(200, 40, 40), (40, 200, 40), (40, 40, 200)]
 
@@ -116,11 +116,11 @@ def test_the_rate_is_that_of_the_stamps(stamps: list[int], rate: float) -> None:
 
 
 @pytest.fixture
-def rules(tmp_path: Path) -> Rules:
+def rules(tmp_path: Path) -> RuleSet:
     return evaluate_world(write_world(tmp_path / "rules", images=2)).rules
 
 
-def filmed(folder: Path, rules: Rules, frames: int, cameras: int, size: tuple[int, int] = (270, 480)) -> list[Path]:
+def filmed(folder: Path, rules: RuleSet, frames: int, cameras: int, size: tuple[int, int] = (270, 480)) -> list[Path]:
     label = np.zeros(size, np.uint8)
     label[:, size[1] // 2 :] = 2
     score = FrameScore("x", "", 0, 0.1, {}, (1.0,))
@@ -128,11 +128,11 @@ def filmed(folder: Path, rules: Rules, frames: int, cameras: int, size: tuple[in
         for number in range(frames):
             frame = Frame(plain((100, 100, 100), size), "rgb")
             example = Example("x", frame, None, CAMERAS[number % cameras], 1 + number * STEP)
-            video(example, Prediction(label, label, label, score))
+            video(example, Prediction(label, label, score))
     return video.files
 
 
-def test_the_overlay_stands_above_the_legend(tmp_path: Path, rules: Rules) -> None:
+def test_the_overlay_stands_above_the_legend(tmp_path: Path, rules: RuleSet) -> None:
     (file,) = filmed(tmp_path, rules, 14, 1)
     assert file == tmp_path / "overlay.mp4"
     rate, frames = read(file)
@@ -148,7 +148,7 @@ def test_the_overlay_stands_above_the_legend(tmp_path: Path, rules: Rules) -> No
         assert np.corrcoef(below.ravel(), strip.ravel())[0, 1] > 0.9
 
 
-def test_each_camera_has_its_own_video(tmp_path: Path, rules: Rules) -> None:
+def test_each_camera_has_its_own_video(tmp_path: Path, rules: RuleSet) -> None:
     files = filmed(tmp_path, rules, 7, 2, (30, 40))
     assert [file.name for file in files] == ["overlay-front-image_raw.mp4", "overlay-rear-image_raw.mp4"]
     assert sorted(tmp_path.glob("*.mp4")) == files
@@ -156,7 +156,7 @@ def test_each_camera_has_its_own_video(tmp_path: Path, rules: Rules) -> None:
     assert read(files[0])[0] == pytest.approx(5)
 
 
-def test_frames_narrower_than_the_legend_stand_in_its_middle(rules: Rules) -> None:
+def test_frames_narrower_than_the_legend_stand_in_its_middle(rules: RuleSet) -> None:
     strip = legend_strip(rules, 10)
     frame = above(plain(COLORS[0], (20, 30)), strip)
     assert frame.shape == (20 + strip.shape[0], 480, 3)
@@ -166,10 +166,10 @@ def test_frames_narrower_than_the_legend_stand_in_its_middle(rules: Rules) -> No
     np.testing.assert_array_equal(frame[20:], strip)
 
 
-def test_the_legend_names_what_the_rules_can_give(rules: Rules) -> None:
+def test_the_legend_names_what_the_rules_can_give(rules: RuleSet) -> None:
     strip = legend_strip(rules, 600)
     colors = {tuple(color) for color in strip.reshape(-1, 3).tolist()}
-    given = set(np.unique(rules.table).tolist())
+    given = set(np.unique(rules.rules[0].table).tolist())
     assert {k for k, color in enumerate(rules.output.colors) if tuple(color) in colors} == given
 
 
@@ -183,7 +183,7 @@ def test_it_watches_an_evaluation(tmp_path: Path) -> None:
 
 def test_the_command_writes_it_beside_the_report(tmp_path: Path) -> None:
     world = write_world(tmp_path / "world", images=3)
-    evaluate_world(world).rules.save(tmp_path / "rules.yaml")
+    evaluate_world(world).rules.rules[0].save(tmp_path / "rules.yaml")
     given = {"main": world.main, "sub": world.sub, "task": world.task, "dataset": world.dataset}
     options = [word for name, path in given.items() for word in (f"--{name}", str(path))]
     report = tmp_path / "report"

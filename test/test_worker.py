@@ -6,22 +6,24 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from test_pipeline import SIZE, rules_for
-from tinymodels import MAIN_CLASSES, SUB_CLASSES, World, tiny_model, write_world
+from test_pipeline import SIZE
+from tinymodels import MAIN_CLASSES, SUB_CLASSES, World, random_rules, tiny_model, write_world
 
+from classaug_ros.decision import Decision
 from classaug_ros.errors import ImageError
 from classaug_ros.images import Frame
 from classaug_ros.models import load_model
 from classaug_ros.node.cameras import Counts, Turns
-from classaug_ros.node.worker import LOG_PERIOD, ThrottledLog, Wanted, Worker
+from classaug_ros.node.worker import LOG_PERIOD, Terms, ThrottledLog, Wanted, Worker
 from classaug_ros.pipeline import Augmented, Inferred, Pipeline, Prepared
-from classaug_ros.rules import Rules
+from classaug_ros.rules import Kind, RuleSet
 
 
 class Listener:
@@ -32,11 +34,12 @@ class Listener:
     def __init__(self) -> None:
         self.results: list[tuple[Any, Augmented]] = []
         self.listening = True
+        self.asking = True
         self.publishing: Callable[[], object] = lambda: None
         self.decoding: Callable[[], object] = lambda: None
 
     def wanted(self) -> Wanted:
-        return Wanted(self.listening, self.listening, self.listening)
+        return Wanted(self.listening, self.listening, self.listening, self.listening and self.asking)
 
     def decode(self, message: Any) -> Frame:
         self.decoding()
@@ -57,15 +60,20 @@ def world(tmp_path: Path) -> World:
     return write_world(tmp_path / "world", images=2, size=SIZE)
 
 
+def terms_for(pipeline: Pipeline, task: Path, kind: Kind = "table") -> Terms:
+    return Terms(RuleSet([random_rules(pipeline.main, pipeline.subs[0], task, kind=kind)]), Decision(), 0.5)
+
+
 @contextmanager
 def working(
-    world: World, *cameras: str, log: Callable[[str], None] = print
-) -> Iterator[tuple[Worker, Pipeline, Rules]]:
+    world: World, *cameras: str, log: Callable[[str], None] = print, kind: Kind = "table"
+) -> Iterator[tuple[Worker, Pipeline, Terms]]:
     with Pipeline(load_model(world.main), load_model(world.sub)) as pipeline:
-        rules = rules_for(pipeline.main, pipeline.sub, world.task)
-        worker = Worker(pipeline, rules, 0.5, {name: Listener() for name in cameras}, log)
+        terms = terms_for(pipeline, world.task, kind)
+        outcome(pipeline, pixels(0), terms)  # compiles, on a machine where nothing has; frames would wait for that
+        worker = Worker(pipeline, terms, {name: Listener() for name in cameras}, log)
         try:
-            yield worker, pipeline, rules
+            yield worker, pipeline, terms
         finally:
             worker.stop()
 
@@ -91,24 +99,21 @@ def settled(worker: Worker, camera: str) -> Counts:
 def test_results_are_the_pipelines_and_come_in_order(world: World) -> None:
     cameras = ("front", "left", "rear")
     messages = {camera: [pixels(100 * k + n) for n in range(30)] for k, camera in enumerate(cameras)}
-    with working(world, *cameras) as (worker, pipeline, rules):
+    with working(world, *cameras) as (worker, pipeline, terms):
         for n in range(30):
             for camera in cameras:
                 worker.intake(camera).receive(messages[camera][n])
             time.sleep(0.001)
         counts = {camera: settled(worker, camera) for camera in cameras}
         results = {camera: listener(worker, camera).results for camera in cameras}
-    with Pipeline(pipeline.main, pipeline.sub) as alone:
+    with Pipeline(*pipeline.models) as alone:
         for camera in cameras:
             assert counts[camera] == Counts(30, len(results[camera]), 30 - len(results[camera]))
             order = [index_of(message, messages[camera]) for message, _ in results[camera]]
             assert order == sorted(set(order))
             assert order[-1] == 29
             for message, augmented in results[camera]:
-                expected = alone.augment(Frame(message, "rgb"), rules, color=True, overlay=True)
-                np.testing.assert_array_equal(augmented.label, expected.label)
-                np.testing.assert_array_equal(augmented.overlay, expected.overlay)
-                np.testing.assert_array_equal(augmented.color, expected.color)
+                assert whole(augmented) == outcome(alone, message, terms)
 
 
 def index_of(message: Any, messages: list[NDArray[np.uint8]]) -> int:
@@ -193,13 +198,50 @@ def test_a_model_that_fails_holds_nothing_up(tmp_path: Path, world: World) -> No
     main = tiny_model(tmp_path / "main", MAIN_CLASSES, SIZE, seed=1)
     sub = tiny_model(tmp_path / "sub", SUB_CLASSES, SIZE, trap="fails on white", seed=2)
     with Pipeline(main, sub) as pipeline:
-        worker = Worker(pipeline, rules_for(main, sub, world.task), 0.5, {"front": Listener()}, lines.append)
+        worker = Worker(pipeline, terms_for(pipeline, world.task), {"front": Listener()}, lines.append)
         for number in range(6):
             worker.intake("front").receive(np.full((*SIZE, 3), 255, np.uint8) if number % 2 else pixels(number))
             counts = settled(worker, "front")
         worker.stop()
     assert counts == Counts(received=6, published=3, failed=3)
     assert "sub/model.onnx" in lines[0]
+
+
+def test_confidence_is_worked_out_for_those_who_ask_for_it(world: World) -> None:
+    with working(world, "front") as (worker, _, _):
+        camera = listener(worker, "front")
+        for camera.asking in (False, True):
+            worker.intake("front").receive(pixels(1))
+            settled(worker, "front")
+        assert [augmented.confidence is None for _, augmented in camera.results] == [True, False]
+
+
+def test_terms_replaced_while_frames_come_hold_for_whole_frames(world: World) -> None:
+    """Rules of another kind, with what the old ones could not do: a frame of both would fail."""
+    with working(world, "front", kind="probability") as (worker, pipeline, probable):
+        followed = replace(probable, decision=Decision(contours=True, min_confidence=0.5), alpha=0.25)
+        tabled = terms_for(pipeline, world.task)
+        frame, intake = pixels(3), worker.intake("front")
+        possible = {outcome(pipeline, frame, each) for each in (tabled, followed)}
+        assert len(possible) == 2
+        for number in range(150):
+            worker.terms = (tabled, followed)[number % 2]
+            intake.receive(frame)
+            time.sleep(0.001)
+        counts = settled(worker, "front")
+        results = listener(worker, "front").results
+        assert counts.failed == 0
+        assert counts.published == len(results) > 20
+        assert {whole(augmented) for _, augmented in results} == possible
+
+
+def outcome(pipeline: Pipeline, frame: NDArray[np.uint8], terms: Terms) -> tuple[bytes, ...]:
+    wanted: dict[str, Any] = {"confidence": True, "color": True, "overlay": True, "alpha": terms.alpha}
+    return whole(pipeline.augment(Frame(frame, "rgb"), terms.rules, terms.decision, **wanted))
+
+
+def whole(augmented: Augmented) -> tuple[bytes, ...]:
+    return tuple(getattr(augmented, output).tobytes() for output in ("label", "overlay", "color", "confidence"))
 
 
 def test_stopping_finishes_what_is_being_worked_on(world: World) -> None:

@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from classaug_ros.models import Model, load_model
+from classaug_ros.rules import Evidence, Kind, Provenance, Rules, derive, groups_of
+from classaug_ros.task import Task
 
 OPSET = 17
 IR_VERSION = 10  # of that opset's time: what the onnx package writes by default may be too new for ONNX Runtime
@@ -231,3 +233,36 @@ def write_dataset(
         f"name: {name}\nimages: images\nlabels: labels\nclasses: classes.csv\nignore: [{IGNORED}]\n", encoding="utf-8"
     )
     return file, pictures, truths
+
+
+def random_evidence(groups: Sequence[int], mains: int, subs: int, seed: int = 0) -> Evidence:
+    """Return evidence of random small weights in quarters, which scores of few digits are summed up with exactly.
+
+    Args:
+        groups: the group of each output class.
+        mains: number of main classes.
+        subs: number of sub classes.
+        seed: of the weights.
+    """
+    random = np.random.default_rng(seed)
+    count = max(groups) + 1
+
+    def quarters(*shape: int) -> NDArray[np.float32]:
+        return (random.integers(-8, 9, shape) / 4).astype(np.float32)
+
+    main, sub = quarters(count, mains), quarters(count, subs)
+    main[:, 0] -= main.sum(axis=1)
+    sub[:, 0] -= sub.sum(axis=1)
+    learned = {"gamma": 0.5, "temperature": 1.25, "penalty": 1e-3, "samples": 1000, "recordings": 3}
+    return Evidence(np.array(groups, np.int32), main, sub, quarters(count), quarters(count), **learned)  # type: ignore[arg-type]
+
+
+def random_rules(main: Model, sub: Model, task: Path, seed: int = 0, kind: Kind = "table") -> Rules:
+    """Return rules for two models from random counts and, for ``kind`` = ``probability``, random evidence."""
+    loaded = Task.load(task)
+    classes = len(sub.card.classes)
+    counts = np.random.default_rng(seed).integers(0, 9, (len(main.card.classes), classes, classes))
+    made = Provenance(loaded.fingerprint, main.fingerprint, sub.fingerprint, ("d",), 1, 1, 1, "0", "now")
+    groups = groups_of(loaded).tolist()
+    evidence = random_evidence(groups, len(main.card.classes), classes, seed) if kind == "probability" else None
+    return derive(counts, loaded, made, evidence)

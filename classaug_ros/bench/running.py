@@ -17,7 +17,7 @@ from classaug_ros.errors import ClassaugError
 from classaug_ros.images import Frame
 from classaug_ros.models import Model
 from classaug_ros.pipeline import Pipeline
-from classaug_ros.rules import Rules
+from classaug_ros.rules import Rules, RuleSet
 from classaug_ros.running.nodeprocess import NodeProcess, ros_environment
 from classaug_ros.running.usage import UsageSampler
 
@@ -59,7 +59,7 @@ def bench_node(
     """
     measured = []
     with ros_environment(), Pipeline(main, sub, threads=threads) as pipeline, tempfile.TemporaryDirectory() as folder:
-        pipeline.check(Rules.load(rules))  # a mistake is told here, not by the node
+        pipeline.check(RuleSet([Rules.load(rules)]))  # a mistake is told here, not by the node
         for load in tqdm(loads, desc="bench", unit="load", disable=None):
             before = both_engines(pipeline, frames, BARE_ROUNDS)
             parameters = {

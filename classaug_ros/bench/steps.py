@@ -1,4 +1,4 @@
-"""Measures where a frame's time goes, and what concurrency and compiled fusion are worth on this machine."""
+"""Measures where a frame's time goes, and what concurrency, compiled fusion and either kind of rules cost or gain."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,10 +18,12 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from classaug_ros import __version__, fusion
+from classaug_ros.decision import Decision
 from classaug_ros.images import Frame, image_files, read_image
+from classaug_ros.labels import LabelMap
 from classaug_ros.models import Model
 from classaug_ros.pipeline import Inferred, Pipeline
-from classaug_ros.rules import Rules
+from classaug_ros.rules import KINDS, Kind, Rules, RuleSet
 
 PERCENTILES = (50, 95, 99)
 WARM_UP = 3  # rounds
@@ -58,6 +60,9 @@ def bench(
 ) -> dict[str, Any]:
     """Measure every step and the whole, all of it in each round, so that figures of one run compare.
 
+    Whole frames and single steps go by the rules' table, whatever kind is in use. Fusion by each kind there is comes
+    straight after the models, as in use, when they have the caches for themselves.
+
     Args:
         main: the main model.
         sub: the sub model.
@@ -74,6 +79,7 @@ def bench(
         EngineError: a model fails.
     """
     watch = Stopwatch()
+    kinds = {kind: RuleSet([replace(rules, kind=kind)]) for kind in KINDS if kind == "table" or rules.evidence}
     with (
         Pipeline(main, sub, threads=threads) as concurrent,
         Pipeline(main, sub, threads=threads, concurrent=False) as serial,
@@ -83,9 +89,11 @@ def bench(
             if number == WARM_UP:
                 watch.times.clear()
             frame = frames[number % len(frames)]
-            _whole(watch, frame, rules, concurrent, serial)
+            _whole(watch, frame, kinds["table"], concurrent, serial)
             _engines(watch, frame, concurrent, pool)
             _steps(watch, frame, rules, serial)
+            for kind, each in kinds.items():
+                _fusion(watch, frame, kind, each, concurrent)
     steps = watch.percentiles()
     return {"steps": steps, "ratios": _ratios(steps), "machine": machine(frames[0], main, sub, concurrent.threads)}
 
@@ -125,7 +133,7 @@ def _resized(frame: Frame, size: tuple[int, int]) -> Frame:
     return Frame(pixels.astype(np.uint8, copy=False), frame.order)
 
 
-def _whole(watch: Stopwatch, frame: Frame, rules: Rules, concurrent: Pipeline, serial: Pipeline) -> None:
+def _whole(watch: Stopwatch, frame: Frame, rules: RuleSet, concurrent: Pipeline, serial: Pipeline) -> None:
     watch.measure("frame: label and overlay", concurrent.augment, frame, rules, overlay=True)
     watch.measure("frame: label alone", concurrent.augment, frame, rules)
     watch.measure("frame, models one after the other", serial.augment, frame, rules, overlay=True)
@@ -150,12 +158,33 @@ def _steps(watch: Stopwatch, frame: Frame, rules: Rules, serial: Pipeline) -> No
         outputs.append(watch.measure(f"{role}: engine, all threads", branch.infer, image))
         labels.append(watch.measure(f"{role}: upsample and argmax", branch.label, outputs[-1], frame.size))
     palette = rules.output.palette()
-    watch.measure(
-        "rules, colours and overlay, one thread", fusion.fuse, *labels, rules.table, palette=palette, frame=frame
-    )
-    inferred = Inferred(frame, outputs[0], outputs[1])
-    watch.measure("fusion, all of it, two threads", serial.fuse, inferred, rules, overlay=True)
+    watch.measure("rules, colours and overlay, one thread", _painted, *labels, rules.table, palette, frame)
+    table = RuleSet([replace(rules, kind="table")])
+    inferred = Inferred(frame, tuple(outputs))
+    watch.measure("fusion, all of it, two threads", serial.fuse, inferred, table, overlay=True)
     watch.measure("fusion by NumPy and OpenCV", _composed, outputs, frame, rules, palette)
+
+
+def _fusion(watch: Stopwatch, frame: Frame, kind: Kind, rules: RuleSet, pipeline: Pipeline) -> None:
+    """Measure all of the fusion, on two threads, with each thing that may be asked of it."""
+    asked: dict[str, dict[str, Any]] = {
+        "label and overlay": {"overlay": True},
+        "label": {},
+        "label and confidence": {"confidence": True},
+    }
+    if kind == "probability":
+        asked["label along contours"] = {"decision": Decision(contours=True)}
+    for what, options in asked.items():
+        inferred = pipeline.infer(pipeline.prepare(frame))
+        watch.measure(_after(kind, what), pipeline.fuse, inferred, rules, **options)
+
+
+def _after(kind: Kind, what: str) -> str:
+    return f"after the models, {kind} fusion: {what}"
+
+
+def _painted(main: LabelMap, sub: LabelMap, table: LabelMap, palette: NDArray[np.uint8], frame: Frame) -> object:
+    return fusion.paint(fusion.look_up(main, sub, table), palette, frame)
 
 
 def _composed(outputs: Sequence[NDArray[Any]], frame: Frame, rules: Rules, palette: NDArray[np.uint8]) -> object:
@@ -180,6 +209,12 @@ def _ratios(steps: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
         / sum(median[step] for step in fusion_steps),
         "fusion by NumPy and OpenCV / ours": median["fusion by NumPy and OpenCV"]
         / median["fusion, all of it, two threads"],
+        **{
+            f"probability fusion / table fusion: {what}": median[_after("probability", what)]
+            / median[_after("table", what)]
+            for what in ("label and overlay", "label", "label and confidence")
+            if _after("probability", what) in median
+        },
     }
 
 
@@ -192,7 +227,7 @@ def both_engines(pipeline: Pipeline, frames: Sequence[Frame], rounds: int) -> li
     return watch.times[BOTH_ENGINES][WARM_UP:]
 
 
-def machine(frame: Frame, main: Model, sub: Model, threads: tuple[int, int]) -> dict[str, str]:
+def machine(frame: Frame, main: Model, sub: Model, threads: Sequence[int]) -> dict[str, str]:
     """Return what was measured on, in words."""
     cpus = [line.partition(":")[2].strip() for line in _CPUINFO.read_text().splitlines() if "model name" in line]
     return {

@@ -10,7 +10,6 @@ from pathlib import Path
 from classaug_ros.cli.options import Commands
 
 EXIT_BROKEN = 1
-METHODS = ("rules", "main_only", "sub_only")
 
 
 def add(commands: Commands) -> None:
@@ -24,9 +23,10 @@ def add(commands: Commands) -> None:
     parser.add_argument("reports", type=Path, nargs="+", help="report folders or report.json files, the base first")
     parser.add_argument(
         "--method",
-        choices=METHODS,
         action="append",
-        help="whose classes are compared one by one; repeatable (default: rules)",
+        metavar="METHOD",
+        help="whose classes are compared one by one: in_use (the rules in use, the default), main_only, sub_only, "
+        "table, probability; repeatable",
     )
     parser.add_argument(
         "--max-drop",
@@ -34,17 +34,17 @@ def add(commands: Commands) -> None:
         action="append",
         default=[],
         metavar="WHAT=POINTS",
-        help="most points of IoU %% that the rules may lose against the first report, of main, added, all (the means) "
-        "or a class; repeatable",
+        help="most points of IoU %% that the rules in use may lose against the first report, of main, added, all (the "
+        "means) or a class; repeatable",
     )
 
 
 def _run(options: argparse.Namespace) -> int:
-    from classaug_ros.evaluation.compare import Bound, broken, load_runs, to_markdown
+    from classaug_ros.evaluation.compare import IN_USE, Bound, broken, load_runs, to_markdown
 
     runs = load_runs(options.reports)
     losses = broken(runs, [Bound(what, points) for what, points in options.max_drop])
-    print(to_markdown(runs, options.method or METHODS[:1]), end="")
+    print(to_markdown(runs, options.method or [IN_USE]), end="")
     for loss in losses:
         print(f"classaug compare: bound broken: {loss}", file=sys.stderr)
     return EXIT_BROKEN if losses else 0

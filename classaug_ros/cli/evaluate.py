@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,9 +14,11 @@ from classaug_ros.errors import ConfigError
 
 if TYPE_CHECKING:
     from classaug_ros.data.recordings import GroundTruth, Recording
+    from classaug_ros.decision import Decision
     from classaug_ros.evaluation.evaluate import Evaluation, Watcher
     from classaug_ros.pipeline import Pipeline
-    from classaug_ros.rules import Rules
+    from classaug_ros.rules import RuleSet
+    from classaug_ros.task import Task
 
 TOLERANCE = 0.02
 ONLY_WITH_BAG = ("topic", "truth", "tolerance", "write_bag", "live")
@@ -26,16 +29,43 @@ def add(commands: Commands) -> None:
     """Add the command."""
     parser = commands.add_parser("evaluate", help="score main model, sub model and rules on a data set or a recording")
     parser.set_defaults(run=lambda options: (_run_live if options.live else _run)(options))
-    add_models(parser, required=True)
-    parser.add_argument("--rules", type=Path, required=True, help="rules file of `classaug learn`")
-    parser.add_argument("--task", type=Path, required=True, help="task file the rules were learned for")
+    add_models(parser, required=True, several=True)
+    for name, what in (
+        ("--rules", "rules file of `classaug learn`"),
+        ("--task", "task file the rules were learned for"),
+    ):
+        several = f"{what}; one per sub model, in the order of --sub"
+        parser.add_argument(name, type=Path, required=True, nargs="+", action="extend", help=several)
     parser.add_argument("--report", type=Path, required=True, help="folder for report.html, report.md, report.json")
     parser.add_argument("--dataset", help="data set file (YAML), or cityscapes:FOLDER, ade20k:FOLDER, camvid:FOLDER")
     parser.add_argument("--save-labels", action="store_true", help="write label images to REPORT/labels as well")
     parser.add_argument("--video", action="store_true", help="write overlays as a video, REPORT/overlay.mp4, as well")
     parser.add_argument("--limit", type=at_least(1), help="run the first so many images only")
     add_serial(parser)
+    _add_decision(parser)
     _add_recording(parser)
+
+
+def _add_decision(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group(
+        "decision", "how the rules in use decide; as the node's parameters of these names"
+    )
+    group.add_argument(
+        "--prefer",
+        choices=("evidence", "main"),
+        default="evidence",
+        help="what decides which main class a pixel has, with rules of kind probability (default: evidence)",
+    )
+    group.add_argument(
+        "--min-confidence",
+        type=_share,
+        default=0.0,
+        metavar="P",
+        help="leave pixels less confident than this unlabelled",
+    )
+    group.add_argument(
+        "--contours", action="store_true", help="let labels follow the image's edges, with rules of kind probability"
+    )
 
 
 def _add_recording(parser: argparse.ArgumentParser) -> None:
@@ -68,23 +98,24 @@ def _run(options: argparse.Namespace) -> None:
     from classaug_ros.evaluation.kept import discard
     from classaug_ros.files import writable
     from classaug_ros.report import Pictures, Turned, build_report, table_2, write_report
-    from classaug_ros.rules import Rules
-    from classaug_ros.task import Task
 
     _check(options)
     source = _recording(options) if options.bag else open_dataset(options.dataset)
-    task, rules = Task.load(options.task), Rules.load(options.rules)
+    tasks, rules, decision = _rules(options)
     kept = options.report / ".predictions"
     writable(options.report / "report.json")
     with load_pipeline(options) as pipeline:
-        turned, pictures = Turned(rules), Pictures(source, task, rules)
-        with _watchers(options, pipeline, rules) as watchers:
+        turned, pictures = Turned(rules), Pictures(source, tasks, rules)
+        with _watchers(options, pipeline, rules, decision) as watchers:
             watching: list[Watcher] = [*watchers, turned, pictures]
-            evaluation = evaluate(pipeline, source, task, rules, limit=options.limit, watchers=watching, kept=kept)
-        report = build_report(evaluation, pipeline, source, rules, turned=turned)
+            evaluation = evaluate(
+                pipeline, source, tasks, rules, decision, limit=options.limit, watchers=watching, kept=kept
+            )
+        report = build_report(evaluation, pipeline, source, turned=turned)
     write_report(report, options.report, pictures)
     discard(kept)  # not before: what failed to be written can be made again from it
     print(table_2(report) if evaluation.scoring.names else _shares(report))
+    print(_trust(report), end="")
     if options.bag:
         print(_matched(evaluation))
     print(f"report: {options.report / 'report.html'}")
@@ -93,36 +124,63 @@ def _run(options: argparse.Namespace) -> None:
 def _run_live(options: argparse.Namespace) -> None:
     from classaug_ros.files import writable
     from classaug_ros.report import Pictures, Turned, build_report, table_2, write_report
-    from classaug_ros.rules import Rules
-    from classaug_ros.task import Task
 
     with needs_ros():
         from classaug_ros.evaluation.live import evaluate_live
     _check(options)
     recording = _recording(options)
-    task, rules = Task.load(options.task), Rules.load(options.rules)
+    tasks, rules, decision = _rules(options)
     writable(options.report / "report.json")
     with load_pipeline(options) as pipeline:
         pipeline.check(rules)  # a mistake is told here, not by the node
     parameters = {
         "main_model": str(options.main),
-        "sub_model": str(options.sub),
-        "rules_file": str(options.rules),
+        "sub_model": _one_or_several(options.sub),
+        "rules_file": _one_or_several(options.rules),
+        "prefer": decision.prefer,
+        "min_confidence": decision.min_confidence,
+        "contours": decision.contours,
         "threads": options.threads,
         "concurrent": not options.serial,
     }
-    log, turned, pictures = options.report / "node.log", Turned(rules), Pictures(recording, task, rules)
+    log, turned, pictures = options.report / "node.log", Turned(rules), Pictures(recording, tasks, rules)
     live = evaluate_live(
-        lambda: load_pipeline(options), recording, task, rules, parameters, log, watchers=[turned, pictures]
+        *(lambda: load_pipeline(options), recording, tasks, rules, parameters, log, decision),
+        watchers=[turned, pictures],
     )
-    report = build_report(live.evaluation, pipeline, recording, rules, turned=turned, live=live.report())
+    report = build_report(live.evaluation, pipeline, recording, turned=turned, live=live.report())
     write_report(report, options.report, pictures)
     print(table_2(report) if live.evaluation.scoring.names else _shares(report))
+    print(_trust(report), end="")
     print(f"{_matched(live.evaluation)}\n{live.in_short()}\nreport: {options.report / 'report.html'}")
+
+
+def _rules(options: argparse.Namespace) -> tuple[list[Task], RuleSet, Decision]:
+    """Return the tasks, the rules, and how they decide; they fit each other."""
+    from classaug_ros.decision import Decision
+    from classaug_ros.evaluation.evaluate import check_tasks
+    from classaug_ros.rules import Rules, RuleSet
+    from classaug_ros.task import Task
+
+    tasks = [Task.load(path) for path in options.task]
+    rules = RuleSet([Rules.load(path) for path in options.rules])
+    check_tasks(rules, tasks)
+    decision = Decision(options.prefer, options.min_confidence, options.contours)
+    decision.check(rules)
+    return tasks, rules, decision
+
+
+def _one_or_several(paths: Sequence[Path]) -> str | list[str]:
+    """Return a parameter of the node that names one file or several."""
+    return str(paths[0]) if len(paths) == 1 else [str(path) for path in paths]
 
 
 def _check(options: argparse.Namespace) -> None:
     """Refuse options that do not go together."""
+    counts = {f"--{name.replace('_', '-')}": getattr(options, name) for name in ("sub", "rules", "task", "sub_card")}
+    if len({len(given) for given in counts.values() if given}) > 1:
+        found = ", ".join(f"{len(given)} of {name}" for name, given in counts.items() if given)
+        raise ConfigError(f"found {found}; give one of each per sub model, in the same order")
     for name in ONLY_WITH_BAG:
         if not options.bag and getattr(options, name) is not None:
             raise ConfigError(f"--{name.replace('_', '-')} is for recordings: give --bag too, or leave it out")
@@ -160,7 +218,9 @@ def _truth(options: argparse.Namespace) -> GroundTruth | None:
 
 
 @contextmanager
-def _watchers(options: argparse.Namespace, pipeline: Pipeline, rules: Rules) -> Iterator[list[Watcher]]:
+def _watchers(
+    options: argparse.Namespace, pipeline: Pipeline, rules: RuleSet, decision: Decision
+) -> Iterator[list[Watcher]]:
     from classaug_ros.evaluation.evaluate import label_files
 
     with ExitStack() as stack:
@@ -174,7 +234,7 @@ def _watchers(options: argparse.Namespace, pipeline: Pipeline, rules: Rules) -> 
         if options.write_bag:
             from classaug_ros.evaluation.labelbag import LabelBag
 
-            watchers.append(stack.enter_context(LabelBag(options.write_bag, pipeline, rules)))
+            watchers.append(stack.enter_context(LabelBag(options.write_bag, pipeline, rules, decision)))
         yield watchers
 
 
@@ -183,6 +243,27 @@ def _matched(evaluation: Evaluation) -> str:
     found = [frame.apart for frame in evaluation.frames if frame.apart is not None]
     away = f", their stamps up to {max(found) / 1e6:.3f} ms apart" if any(found) else ""
     return f"{evaluation.images} frames, {len(found)} with ground truth{away}"
+
+
+def _trust(report: Mapping[str, Any]) -> str:
+    """Return the calibration error, and how much was left unlabelled, in lines of their own where there is any."""
+    title, error = report["methods"][report["in_use"]]["title"], report["calibration"]["error"]
+    lines = []
+    if error is not None:
+        lines.append(f"expected calibration error of the {title}: {error:.1f} points\n")
+    if report["provenance"]["decision"]["min_confidence"]:
+        lines.append(f"left unlabelled: {report['unlabelled']:.1f} % of the pixels\n")
+    return "".join(lines)
+
+
+def _share(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"expected a number from 0 to 1, found {text!r}")
+    return value
 
 
 def _shares(report: Mapping[str, Any]) -> str:

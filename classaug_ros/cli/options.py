@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from classaug_ros.errors import ConfigError
 
@@ -16,12 +16,19 @@ if TYPE_CHECKING:
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001 (it has no public name)
 
 
-def add_models(parser: argparse.ArgumentParser, *, required: bool) -> None:
-    """Add the options that name both models."""
-    for role in ("main", "sub"):
-        parser.add_argument(f"--{role}", type=Path, required=required, help=f"{role} model: its file or folder")
-        parser.add_argument(f"--{role}-card", type=Path, help="model card (default: model.yaml beside the model)")
+def add_models(parser: argparse.ArgumentParser, *, required: bool, several: bool = False) -> None:
+    """Add the options that name the models: a main and a sub model, or ``several`` sub models as a list."""
+    parser.add_argument("--main", type=Path, required=required, help="main model: its file or folder")
+    add_card(parser, "--main-card")
+    more: dict[str, Any] = {"nargs": "+", "action": "extend"} if several else {}
+    parser.add_argument("--sub", type=Path, required=required, help="sub model: its file or folder", **more)
+    add_card(parser, "--sub-card", **more)
     parser.add_argument("--threads", type=at_least(0), default=0, help="CPU threads in all (default: one per core)")
+
+
+def add_card(parser: argparse.ArgumentParser, name: str, **more: Any) -> None:
+    """Add an option that names a model card."""
+    parser.add_argument(name, type=Path, help="model card (default: model.yaml beside the model)", **more)
 
 
 def add_serial(parser: argparse.ArgumentParser) -> None:
@@ -65,13 +72,15 @@ def at_least(least: int) -> Callable[[str], int]:
 
 
 def load_pipeline(options: argparse.Namespace) -> Pipeline:
-    """Return both models loaded, as the options say."""
+    """Return all models loaded, as the options say."""
     from classaug_ros.models import load_model
     from classaug_ros.pipeline import Pipeline
 
     main = load_model(options.main, options.main_card)
-    sub = load_model(options.sub, options.sub_card)
-    return Pipeline(main, sub, threads=options.threads, concurrent=not options.serial)
+    subs = options.sub if isinstance(options.sub, list) else [options.sub]
+    cards = options.sub_card if isinstance(options.sub_card, list) else [options.sub_card] * len(subs)
+    loaded = [load_model(sub, card) for sub, card in zip(subs, cards, strict=True)]
+    return Pipeline(main, *loaded, threads=options.threads, concurrent=not options.serial)
 
 
 @contextmanager

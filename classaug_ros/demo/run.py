@@ -33,7 +33,7 @@ from classaug_ros.models import load_model
 from classaug_ros.pipeline import Pipeline
 from classaug_ros.report import Pictures, Turned, build_report, table_2, write_report
 from classaug_ros.report.pictures import truth_palette
-from classaug_ros.rules import Rules
+from classaug_ros.rules import RuleSet
 from classaug_ros.running.nodeprocess import NodeProcess, ros_environment
 from classaug_ros.task import Task
 
@@ -123,14 +123,15 @@ def run(output: Path, frames: int) -> Drive:
     with Pipeline(main_model, sub_model) as pipeline:
         print("\n2/5 learning rules from both models on the scenes")
         counts = count(pipeline, [learning], task, output / "rules.counts.npz")
-        rules = derive_rules(counts, task)
-        rules.save(output / "rules.yaml")
-        print(summarise(counts, rules))
+        learned = derive_rules(counts, task)
+        learned.save(output / "rules.yaml")
+        print(summarise(counts, learned))
 
         print("\n3/5 scoring main model, sub model and rules on the drive, without ROS")
-        turned, pictures = Turned(rules), Pictures(driven, task, rules)
+        rules = RuleSet([learned])
+        turned, pictures = Turned(rules), Pictures(driven, [task], rules)
         watchers: list[Watcher] = [label_files(output / "labels"), turned, pictures]
-        evaluation = evaluate(pipeline, driven, task, rules, watchers=watchers)
+        evaluation = evaluate(pipeline, driven, [task], rules, watchers=watchers)
 
     print(f"\n4/5 playing the drive at {RATE:g} Hz to classaug_node, a process of its own, over ROS 2 topics")
     make_bag(driven.samples[0].image.parent, output / "drive_bag", topic=IMAGE_TOPIC, rate=RATE)
@@ -140,7 +141,7 @@ def run(output: Path, frames: int) -> Drive:
     print("\n5/5 drawing the results")
     with Pipeline(main_model, sub_model) as pipeline:
         _draw(output, driven, task, rules, pipeline)
-        report = build_report(evaluation, pipeline, driven, rules, turned=turned, live=drive.figures())
+        report = build_report(evaluation, pipeline, driven, turned=turned, live=drive.figures())
     write_report(report, output / "report", pictures)
     print(f"\n{table_2(report)}\n\n{drive.in_short()}\n\nto look at, in {output}:")
     for name, what in _RESULTS.items():
@@ -154,6 +155,7 @@ _RESULTS = {
     "report/report.html": "scores, classes, frames, latency",
     "recorded_bag": "rosbag2 of images, labels and overlays",
     "rules.yaml": "the learned rules, a ROS parameter file",
+    "rules.arrays.npz": "what belongs to it: the weights of the probability rule",
 }
 
 
@@ -220,7 +222,7 @@ def _identical(bag: Path, labels: Path) -> int:
     return same
 
 
-def _draw(output: Path, driven: Dataset, task: Task, rules: Rules, pipeline: Pipeline) -> None:
+def _draw(output: Path, driven: Dataset, task: Task, rules: RuleSet, pipeline: Pipeline) -> None:
     overlays = (decode_image(message).rgb() for message in _recorded(output / "recorded_bag", OVERLAY_TOPIC))
     with VideoFile(output / "overlay.mp4", RATE) as video:
         for overlay in overlays:
@@ -228,7 +230,7 @@ def _draw(output: Path, driven: Dataset, task: Task, rules: Rules, pipeline: Pip
     palettes = {
         "main": pipeline.main.card.classes.palette(),
         "output": rules.output.palette(),
-        "truth": truth_palette(driven, task, rules),
+        "truth": truth_palette(driven, [task], rules),
     }
     rows = []
     for number in np.linspace(0, len(driven.samples) - 1, 5).astype(int)[:4]:

@@ -9,8 +9,9 @@ from typing import Any
 
 from classaug_ros.errors import ConfigError
 from classaug_ros.report import load_report
-from classaug_ros.report.markdown import MEANS, TITLES, number, table
+from classaug_ros.report.markdown import MEANS, in_use, number, table
 
+IN_USE = "in_use"  # in the place of a method: the rules in use, in each report its own
 SAME = 0.05  # points of IoU: less is told as unchanged
 NOISE = 1e-9  # points: what rounding of binary numbers may make of a difference
 
@@ -32,7 +33,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Bound:
-    """The most a score of the rules may lose, in points of IoU per cent.
+    """The most a score of the rules in use may lose, in points of IoU per cent.
 
     Attributes:
         what: ``main``, ``added`` or ``all`` for that mean, else a class.
@@ -66,15 +67,17 @@ def warnings(runs: Sequence[Run]) -> list[str]:
         pair = f"{first.name} and {run.name}"
         found += [f"{pair} are of {what}" for what in _other_data(first.report, run.report)]
         made, own = first.report["provenance"], run.report["provenance"]
-        for role in ("main", "sub"):
-            if made["models"][role]["fingerprint"] != own["models"][role]["fingerprint"]:
-                names = " and ".join(
-                    f"{m['models'][role]['name']} {m['models'][role]['fingerprint'][:12]}" for m in (made, own)
-                )
+        for role in dict.fromkeys([*made["models"], *own["models"]]):
+            models = [side["models"].get(role) for side in (made, own)]
+            if len({model and model["fingerprint"] for model in models}) > 1:
+                names = " and ".join(f"{m['name']} {m['fingerprint'][:12]}" if m else "none" for m in models)
                 found.append(f"{pair} have different {role} models ({names})")
-        for key, what in (("task", "tasks"), ("fingerprint", "rules")):
-            if made["rules"][key] != own["rules"][key]:
+        for key, what in (("task", "tasks"), ("fingerprint", "rules"), ("kind", "kinds of rules in use")):
+            if [rules[key] for rules in made["rules"]] != [rules[key] for rules in own["rules"]]:
                 found.append(f"{pair} have different {what}")
+        if made["decision"] != own["decision"]:
+            decisions = " and ".join(_decision(side["decision"]) for side in (made, own))
+            found.append(f"{pair} decide differently ({decisions})")
         if made["package_version"] != own["package_version"]:
             versions = f"{made['package_version']} and {own['package_version']}"
             found.append(f"{pair} were evaluated with different versions of this program ({versions})")
@@ -111,30 +114,52 @@ def broken(runs: Sequence[Run], bounds: Sequence[Bound]) -> list[str]:
     return found
 
 
-def to_markdown(runs: Sequence[Run], methods: Sequence[str] = ("rules",)) -> str:
-    """Return the comparison as Markdown: warnings, Table 2 and the classes of some methods, by size of change."""
+def to_markdown(runs: Sequence[Run], methods: Sequence[str] = (IN_USE,)) -> str:
+    """Return the comparison as Markdown: warnings, Table 2 and the classes of some methods, by size of change.
+
+    Raises:
+        ConfigError: no run has one of the methods.
+    """
     parts = ["# Comparison", "\n".join(f"- {_told(run)}" for run in runs)]
     differing = warnings(runs)
     if differing:
         parts.append("\n".join(["> **They differ in more than scores:**", ">", *(f"> - {text}" for text in differing)]))
     parts += ["## mIoU %", _means(runs)]
     for method in methods:
-        parts += [f"## IoU % per class, {TITLES[method]}", *_classes(runs, method)]
+        parts += [f"## IoU % per class, {_title(runs, method)}", *_classes(runs, method)]
     return "\n\n".join(parts) + "\n"
 
 
 def _means(runs: Sequence[Run]) -> str:
+    methods = list(dict.fromkeys(method for run in runs for method in run.report["methods"]))
+    if len({run.report["in_use"] for run in runs}) > 1:
+        methods.append(IN_USE)
     rows = []
-    for method, title in TITLES.items():
+    for method in methods:
+        results = [_result(run, method) for run in runs]
         for mean in MEANS:
-            values = [run.report["methods"][method]["miou"][mean] for run in runs]
-            rows.append([title, mean, *_against_first(values)])
+            values = [result and result["miou"][mean] for result in results]
+            rows.append([_title(runs, method), mean, *_against_first(values)])
     return table(["", "classes", *_headings(runs)], rows)
+
+
+def _result(run: Run, method: str) -> Any:
+    """Return the result of a method; None where the report does not have it."""
+    return in_use(run.report) if method == IN_USE else run.report["methods"].get(method)
+
+
+def _title(runs: Sequence[Run], method: str) -> str:
+    titles = list(dict.fromkeys(result["title"] for run in runs if (result := _result(run, method))))
+    if not titles:
+        expected = ", ".join([IN_USE, *dict.fromkeys(name for run in runs for name in run.report["methods"])])
+        raise ConfigError(f"--method {method}: no report has it; expected one of: {expected}")
+    return f"in use: {' / '.join(titles)}" if len(titles) > 1 else titles[0]
 
 
 def _classes(runs: Sequence[Run], method: str) -> list[str]:
     names = list(dict.fromkeys(name for run in runs for name in run.report["classes"]))
-    values = {name: [run.report["methods"][method]["iou"].get(name) for run in runs] for name in names}
+    results = [_result(run, method) for run in runs]
+    values = {name: [result and result["iou"].get(name) for result in results] for name in names}
     size = {name: _size(of_class) for name, of_class in values.items()}
     changed = sorted((name for name in names if size[name] >= SAME), key=lambda name: -size[name])
     parts = []
@@ -176,10 +201,10 @@ def _size(values: Sequence[float | None]) -> float:
 
 
 def _score(run: Run, what: str) -> float | None:
-    rules = run.report["methods"]["rules"]
-    scores: Mapping[str, float | None] = rules["miou"] if what in MEANS else rules["iou"]
+    result = in_use(run.report)
+    scores: Mapping[str, float | None] = result["miou"] if what in MEANS else result["iou"]
     if what not in scores:
-        expected = ", ".join((*MEANS, *rules["iou"]))
+        expected = ", ".join((*MEANS, *result["iou"]))
         raise ConfigError(f"{run.path}: has no class {what!r}; expected one of: {expected}")
     return scores[what]
 
@@ -207,7 +232,7 @@ def _common(one: Sequence[tuple[str, str]], other: Sequence[tuple[str, str]]) ->
 
 def _pixels(report: Mapping[str, Any]) -> dict[str, int]:
     """Return the number of annotated pixels of each scored class."""
-    rows = report["methods"]["rules"]["confusion"]
+    rows = in_use(report)["confusion"]
     return {name: sum(row) for name, row in zip(report["classes"], rows, strict=True)}
 
 
@@ -215,6 +240,10 @@ def _told(run: Run) -> str:
     made = run.report["provenance"]
     models = ", ".join(f"{role} {model['name']}" for role, model in made["models"].items())
     return f"{run.name}: {run.path} ({made['images']:,} images of {made['dataset']}, {models}, {made['created'][:10]})"
+
+
+def _decision(decision: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in decision.items())
 
 
 def _letter(index: int) -> str:

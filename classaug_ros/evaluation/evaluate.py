@@ -1,9 +1,9 @@
-"""Evaluation: the main model alone, the sub model alone, and the rules, on a data set or a recording."""
+"""Evaluation: every model alone, and the rules of both kinds, on a data set or a recording."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -12,17 +12,20 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from classaug_ros import fusion
 from classaug_ros.data.examples import Example, Source
+from classaug_ros.decision import Decision
 from classaug_ros.errors import ConfigError
+from classaug_ros.evaluation.calibration import Calibration
 from classaug_ros.evaluation.confusion import ConfusionMatrix, mean_iou
+from classaug_ros.evaluation.contour import Contours
 from classaug_ros.evaluation.kept import KeptPredictions
-from classaug_ros.evaluation.scoring import METHODS, Scoring, scoring_for
+from classaug_ros.evaluation.methods import MAIN_ONLY, Methods, Predicted
+from classaug_ros.evaluation.scoring import Scoring, scoring_for
 from classaug_ros.files import write_whole
 from classaug_ros.interruption import interruption
 from classaug_ros.labels import LabelMap
 from classaug_ros.pipeline import Pipeline
-from classaug_ros.rules import Rules
+from classaug_ros.rules import RuleSet
 from classaug_ros.task import Task
 
 
@@ -32,11 +35,12 @@ class FrameScore:
 
     Attributes:
         name, camera, stamp: the example's.
-        seconds: time both models and fusion took.
+        seconds: time all models and the rules in use took.
         miou: by method the mean IoU, 0..1, over the scored main and added classes that are in the example's truth or
             predicted in it; NaN where there are none, as without ground truth.
-        shares: by output class the share of the pixels that the rules gave it, 0..1.
+        shares: by output class the share of the pixels that the rules in use gave it, 0..1.
         apart: ns from the stamp of the image to that of its ground truth, 0 in a data set; None without ground truth.
+        unlabelled: share of the pixels that the rules in use left without a class, 0..1.
     """
 
     name: str
@@ -46,20 +50,20 @@ class FrameScore:
     miou: dict[str, float]
     shares: tuple[float, ...]
     apart: int | None = None
+    unlabelled: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """What each method says of one example.
+    """What the main model and the rules in use say of one example.
 
     Attributes:
-        main, sub, output: H x W ids of main, sub and output classes; H x W is the ground truth's size, or the image's
-            where there is none.
+        main, output: H x W ids of main and output classes, or unlabelled; H x W is the ground truth's size, or the
+            image's where there is none.
         score: the example's result.
     """
 
     main: LabelMap
-    sub: LabelMap
     output: LabelMap
     score: FrameScore
 
@@ -73,19 +77,30 @@ class Evaluation:
     """Scores of one source.
 
     Attributes:
+        methods: what was scored.
         scoring: the scored classes; none without ground truth.
         matrices: confusion matrix of each method, over the scored classes.
+        contours: the same near edges of the ground truth.
+        calibration: how far the confidence of the rules in use can be trusted.
         frames: every example's own result, in order.
     """
 
+    methods: Methods
     scoring: Scoring
     matrices: dict[str, ConfusionMatrix]
+    contours: Contours
+    calibration: Calibration
     frames: tuple[FrameScore, ...]
 
     @property
     def images(self) -> int:
         """Number of examples run."""
         return len(self.frames)
+
+    @property
+    def unlabelled(self) -> float:
+        """Share of the pixels that the rules in use left without a class, 0..1, the mean over all examples."""
+        return sum(frame.unlabelled for frame in self.frames) / len(self.frames) if self.frames else math.nan
 
     def iou(self, method: str) -> dict[str, float]:
         """Return the IoU of each scored class, 0..1 or NaN."""
@@ -95,92 +110,103 @@ class Evaluation:
         """Return the mean IoU over ``main``, ``added`` and ``all`` classes, 0..1 or NaN: the paper's Table 2."""
         return _means(self.scoring, self.matrices[method])
 
+    def contour_miou(self, method: str) -> dict[int, dict[str, float]]:
+        """Return the same over the pixels near edges of the ground truth, by distance."""
+        return {within: _means(self.scoring, matrix) for within, matrix in self.contours.matrices[method].items()}
+
 
 class Scorer:
     """Adds up the scores of examples, one after the other."""
 
-    def __init__(self, scoring: Scoring, classes: int, methods: Sequence[str] = METHODS) -> None:
-        """Score ``methods`` over the classes of ``scoring``; ``classes`` is the number of output classes."""
-        self._scoring = scoring
-        self._classes = classes
-        self._matrices = {method: ConfusionMatrix(len(scoring.names)) for method in methods}
+    def __init__(self, scoring: Scoring, methods: Methods) -> None:
+        """Score ``methods`` over the classes of ``scoring``."""
+        classes = len(scoring.names)
+        self._scoring, self._methods = scoring, methods
+        self._matrices = {method: ConfusionMatrix(classes) for method in methods.names}
+        self._contours = Contours(methods.names, classes)
+        self._calibration = Calibration()
         self._frames: list[FrameScore] = []
 
-    def add(self, example: Example, predictions: Mapping[str, LabelMap], seconds: float) -> FrameScore:
-        """Score an example; return its own result.
+    def add(self, example: Example, predicted: Predicted) -> Prediction:
+        """Score an example.
 
         Args:
             example: the example.
-            predictions: labels of each method, at the size of the ground truth where there is one.
-            seconds: the time they took.
+            predicted: what the methods say of it, at the size of the ground truth where there is one.
         """
         own = {method: ConfusionMatrix(len(self._scoring.names)) for method in self._matrices}
+        output = predicted.labels[self._methods.in_use]
         if example.truth is not None:
-            scored = self._scoring.truth[example.truth]
+            truth = self._scoring.truth[example.truth]
+            called = {method: self._scoring.predictions[method][labels] for method, labels in predicted.labels.items()}
             for method, matrix in own.items():
-                matrix.update(scored, self._scoring.predictions[method][predictions[method]])
+                matrix.update(truth, called[method])
                 self._matrices[method].counts += matrix.counts
-        output = predictions["rules"]
+            self._contours.update(truth, called)
+            judged = (truth >= 0) & (output != self._methods.rules.output.unlabelled)
+            self._calibration.update(predicted.confidence[judged], (called[self._methods.in_use] == truth)[judged])
+        classes = len(self._methods.rules.output)
+        shares = (np.bincount(output.ravel(), minlength=classes)[:classes] / output.size).tolist()
         score = FrameScore(
             example.name,
             example.camera,
             example.stamp,
-            seconds,
+            predicted.seconds,
             {method: _means(self._scoring, matrix)["all"] for method, matrix in own.items()},
-            tuple((np.bincount(output.ravel(), minlength=self._classes) / output.size).tolist()),
+            tuple(shares),
             None if example.truth is None else example.apart,
+            float(np.mean(output == self._methods.rules.output.unlabelled)),
         )
         self._frames.append(score)
-        return score
+        return Prediction(predicted.labels[MAIN_ONLY], output, score)
 
     def evaluation(self) -> Evaluation:
         """Return the scores of all examples so far."""
-        return Evaluation(self._scoring, self._matrices, tuple(self._frames))
+        frames = tuple(self._frames)
+        return Evaluation(self._methods, self._scoring, self._matrices, self._contours, self._calibration, frames)
 
 
 def evaluate(
     pipeline: Pipeline,
     source: Source,
-    task: Task,
-    rules: Rules,
+    tasks: Sequence[Task],
+    rules: RuleSet,
+    decision: Decision = Decision(),  # noqa: B008 (frozen)
     *,
     limit: int | None = None,
     watchers: Sequence[Watcher] = (),
     kept: Path | None = None,
 ) -> Evaluation:
-    """Score both models and the rules, at the size of the ground truth.
+    """Score the models and the rules, at the size of the ground truth.
 
     Args:
-        pipeline: both models.
-        source: images, with ground truth in sub classes or in output classes.
-        task: the task the rules were learned for.
+        pipeline: all models.
+        source: images, with ground truth in sub classes of one task or in output classes.
+        tasks: the task of each sub model that its rules were learned for.
         rules: the rules.
+        decision: how those in use decide.
         limit: run the first so many images only.
         watchers: see every example and its predictions.
         kept: a folder that keeps predictions, for a second call to go on from; ``kept.discard`` removes it.
 
     Raises:
-        ConfigError: models, rules, task and source do not fit each other, no image has the ground truth that the source
-            is to have, or a file cannot be read or written.
+        ConfigError: models, rules, tasks and source do not fit each other, the rules cannot do what the decision asks,
+            no image has the ground truth that the source is to have, or a file cannot be read or written.
         ImageError: an image cannot be read.
         EngineError: a model failed.
         KeyboardInterrupt: on Ctrl-C, between two images.
     """
-    check_task(rules, task)
+    check_tasks(rules, tasks)
     pipeline.check(rules)
-    scorer = Scorer(scoring_for(source.truth, task), len(rules.output))
-    predictions = KeptPredictions(pipeline, kept)
+    methods = Methods(rules, decision)
+    scorer = Scorer(scoring_for(source.truth, tasks), methods)
+    predictions = KeptPredictions(pipeline, methods, kept)
     total = len(source) if limit is None else min(limit, len(source))
     with interruption() as interrupted:
         for example in tqdm(islice(source, total), total=total, desc="evaluate", unit="image", disable=None):
-            size = example.frame.size if example.truth is None else _size(example.truth)
-            main, sub, seconds = predictions.predict(example.frame, size)
-            start = time.perf_counter()
-            output, _, _ = fusion.fuse(main, sub, rules.table)
-            seconds += time.perf_counter() - start
-            score = scorer.add(example, dict(zip(METHODS, (main, sub, output), strict=True)), seconds)
+            prediction = scorer.add(example, predictions.predict(example.frame, scored_size(example)))
             for watcher in watchers:
-                watcher(example, Prediction(main, sub, output, score))
+                watcher(example, prediction)
             if interrupted.is_set():
                 raise KeyboardInterrupt
     evaluation = scorer.evaluation()
@@ -188,13 +214,17 @@ def evaluate(
     return evaluation
 
 
-def check_task(rules: Rules, task: Task) -> None:
-    """Refuse rules that were learned for another task.
+def check_tasks(rules: RuleSet, tasks: Sequence[Task]) -> None:
+    """Refuse rules that were learned for other tasks.
 
     Raises:
         ConfigError: they were.
     """
-    if rules.provenance.task != task.fingerprint:
+    if len(tasks) != len(rules.rules):
+        raise ConfigError(
+            f"there are rules for {len(rules.rules)} sub models, but {len(tasks)} tasks; give each its own"
+        )
+    if any(each.provenance.task != task.fingerprint for each, task in zip(rules.rules, tasks, strict=True)):
         raise ConfigError(
             "the rules were learned for another task than this one; choose the matching task, or derive rules for this "
             "one with `classaug learn --from-counts`"
@@ -211,18 +241,21 @@ def check_truth(source: Source, evaluation: Evaluation) -> None:
         raise ConfigError(f"none of {evaluation.images} images has ground truth; see --truth and --tolerance")
 
 
+def scored_size(example: Example) -> tuple[int, int]:
+    """Return (H, W) of an example's label maps: that of its ground truth, or of the image where there is none."""
+    if example.truth is None:
+        return example.frame.size
+    return example.truth.shape[0], example.truth.shape[1]
+
+
 def label_files(folder: Path) -> Watcher:
-    """Return a watcher that writes the rules' label images into a folder, one PNG per example."""
+    """Return a watcher that writes the label images of the rules in use into a folder, one PNG per example."""
 
     def write(example: Example, prediction: Prediction) -> None:
         path = folder / f"{example.name}.png"
         write_whole(path, cv2.imencode(".png", prediction.output)[1].tobytes())
 
     return write
-
-
-def _size(truth: LabelMap) -> tuple[int, int]:
-    return truth.shape[0], truth.shape[1]
 
 
 def _means(scoring: Scoring, matrix: ConfusionMatrix) -> dict[str, float]:

@@ -9,9 +9,10 @@ from types import TracebackType
 from classaug_ros import fusion
 from classaug_ros.data.bags import IMAGE, STRING, BagWriter, image_message, text_message
 from classaug_ros.data.examples import Example
+from classaug_ros.decision import Decision
 from classaug_ros.evaluation.evaluate import Prediction
 from classaug_ros.pipeline import Pipeline
-from classaug_ros.rules import Rules
+from classaug_ros.rules import RuleSet
 
 NODE = "/classaug_node"
 ALPHA = 0.5  # of the overlay, as the node's parameter overlay_alpha is by default
@@ -23,20 +24,27 @@ class LabelBag:
     They are named as the node's are; every message has the header of its image and was recorded when that was.
     """
 
-    def __init__(self, output: Path, pipeline: Pipeline, rules: Rules) -> None:
+    def __init__(
+        self,
+        output: Path,
+        pipeline: Pipeline,
+        rules: RuleSet,
+        decision: Decision = Decision(),  # noqa: B008 (frozen)
+    ) -> None:
         """Prepare a bag (MCAP).
 
         Args:
             output: the bag's folder, which must not exist yet.
-            pipeline: both models.
+            pipeline: all models.
             rules: the rules.
+            decision: how they decide.
 
         Raises:
             ConfigError: ``output`` exists.
         """
-        self._pipeline, self._rules = pipeline, rules
+        self._pipeline, self._rules, self._decision = pipeline, rules, decision
         self._palette = rules.output.palette()
-        self._encoding = "mono8" if rules.table.dtype.itemsize == 1 else "16UC1"
+        self._encoding = "mono8" if rules.output.dtype.itemsize == 1 else "16UC1"
         self._cameras: set[str] = set()
         self._bag = BagWriter(output)
 
@@ -59,12 +67,10 @@ class LabelBag:
             self._cameras.add(camera)
             for output in ("label", "overlay"):
                 self._bag.add_topic(f"{NODE}/{camera}/{output}", IMAGE)
-        labels = prediction.main, prediction.sub
-        if prediction.main.shape != example.frame.size:  # the ground truth is of another size
-            labels = self._pipeline.predict(example.frame)
-        label, _, overlay = fusion.fuse(
-            *labels, self._rules.table, palette=self._palette, frame=example.frame, alpha=ALPHA
-        )
+        label, frame = prediction.output, example.frame
+        if label.shape != frame.size:  # the ground truth is of another size
+            label = self._pipeline.augment(frame, self._rules, self._decision).label
+        _, overlay = fusion.paint(label, self._palette, frame, ALPHA)
         for output, pixels, encoding in (("label", label, self._encoding), ("overlay", overlay, "rgb8")):
             if pixels is not None:
                 data = image_message(example.stamp, example.frame_id, pixels, encoding)

@@ -20,12 +20,14 @@ from classaug_ros import fusion
 from classaug_ros.data.bags import COMPRESSED_IMAGE, BagMessage, decode_message
 from classaug_ros.data.examples import Example
 from classaug_ros.data.recordings import Recording, camera_names
+from classaug_ros.decision import Decision
 from classaug_ros.errors import ConfigError
-from classaug_ros.evaluation.evaluate import Evaluation, Prediction, Scorer, Watcher, check_task
-from classaug_ros.evaluation.scoring import METHODS, scoring_for
+from classaug_ros.evaluation.evaluate import Evaluation, Scorer, Watcher, check_tasks, scored_size
+from classaug_ros.evaluation.methods import Methods, Predicted
+from classaug_ros.evaluation.scoring import scoring_for
 from classaug_ros.labels import LabelMap
 from classaug_ros.pipeline import Pipeline
-from classaug_ros.rules import Rules
+from classaug_ros.rules import RuleSet
 from classaug_ros.running.listener import Listener
 from classaug_ros.running.nodeprocess import NodeProcess
 from classaug_ros.running.player import play
@@ -108,35 +110,39 @@ class Live:
 def evaluate_live(
     load: Callable[[], Pipeline],
     recording: Recording,
-    task: Task,
-    rules: Rules,
-    parameters: Mapping[str, str | int | bool],
+    tasks: Sequence[Task],
+    rules: RuleSet,
+    parameters: Mapping[str, Any],
     log: Path,
+    decision: Decision = Decision(),  # noqa: B008 (frozen)
     *,
     watchers: Sequence[Watcher] = (),
 ) -> Live:
     """Play a recording to a node of its own, in real time, and score the labels that come back.
 
-    Main and sub model alone are scored on the same frames; they are run for that once the node has ended.
+    The other methods are scored on the same frames, and the confidence of the node's is taken there; all that is run
+    once the node has ended.
 
     Args:
-        load: loads both models, those of the node.
+        load: loads all models, those of the node.
         recording: the frames; only these topics of the bag are played.
-        task: the task the rules were learned for.
+        tasks: the task of each sub model that its rules were learned for.
         rules: the rules.
-        parameters: of the node: models, rules file and what else it is to have; its cameras are added.
+        parameters: of the node: models, rules files and what else it is to have; its cameras are added.
         log: takes the node's output.
+        decision: how the node decides, as its parameters say.
         watchers: see every frame that was answered, with the node's labels as output.
 
     Raises:
-        ConfigError: the node does not start or answer, two frames of a camera have the same stamp, or the recording
-            is damaged.
+        ConfigError: rules, tasks and decision do not fit each other, the node does not start or answer, two frames of a
+            camera have the same stamp, or the recording is damaged.
         ImageError: a frame cannot be decoded.
         EngineError: a model cannot be loaded or run.
         KeyboardInterrupt: on Ctrl-C, after the node has ended.
     """
-    check_task(rules, task)
-    scorer = Scorer(scoring_for(recording.truth, task), len(rules.output))
+    check_tasks(rules, tasks)
+    methods = Methods(rules, decision)
+    scorer = Scorer(scoring_for(recording.truth, tasks), methods)
     names = camera_names([camera.name for camera in recording.cameras])
     name = f"classaug_live_{os.getpid()}"
     with ExitStack() as stack:
@@ -157,7 +163,8 @@ def evaluate_live(
         with load() as pipeline:
             for example, key in tqdm(answered, total=len(recording), desc="score", unit="frame", disable=None):
                 if key in latencies:
-                    prediction = _prediction(pipeline, example, listener.label(*key), latencies[key], scorer)
+                    predicted = _predicted(methods, pipeline, example, listener.label(*key), latencies[key])
+                    prediction = scorer.add(example, predicted)
                     for watcher in watchers:
                         watcher(example, prediction)
         accounts = _accounts(names.values(), published, latencies, listener)
@@ -229,13 +236,12 @@ def _wait_for_end(node: NodeProcess, listener: Listener, sent: Mapping[str, int]
     listener.wait_until(lambda: len(listener.arrivals) >= out, ARRIVAL_TIMEOUT)
 
 
-def _prediction(pipeline: Pipeline, example: Example, label: LabelMap, latency: float, scorer: Scorer) -> Prediction:
-    """Score a label of the node beside what each model says, at the size of the ground truth."""
-    size = example.frame.size if example.truth is None else (example.truth.shape[0], example.truth.shape[1])
-    main, sub = pipeline.predict(example.frame, size)
+def _predicted(methods: Methods, pipeline: Pipeline, example: Example, label: LabelMap, latency: float) -> Predicted:
+    """Return a label of the node beside what all other methods say, at the size of the ground truth."""
+    size = scored_size(example)
+    here = methods.predict(pipeline, example.frame, size)
     output = label if label.shape == size else fusion.nearest(label, size)
-    score = scorer.add(example, dict(zip(METHODS, (main, sub, output), strict=True)), latency)
-    return Prediction(main, sub, output, score)
+    return Predicted({**here.labels, methods.in_use: output}, here.confidence, latency)
 
 
 def _accounts(

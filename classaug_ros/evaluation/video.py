@@ -19,7 +19,7 @@ from classaug_ros.drawing import PAPER, Picture, blank, legend, shrunk
 from classaug_ros.errors import ConfigError
 from classaug_ros.evaluation.evaluate import Prediction
 from classaug_ros.files import writable
-from classaug_ros.rules import Rules
+from classaug_ros.rules import RuleSet
 
 CODECS = ("avc1", "vp09", "mp4v")
 """H.264, VP9, MPEG-4 Part 2, the best first: all browsers play the first, nearly all the second, none the third."""
@@ -96,7 +96,7 @@ class OverlayVideo:
     at the pace of the stamps, where there are any.
     """
 
-    def __init__(self, folder: Path, rules: Rules) -> None:
+    def __init__(self, folder: Path, rules: RuleSet) -> None:
         """Name the folder, made if need be, and the rules that are evaluated.
 
         Raises:
@@ -177,15 +177,24 @@ def frame_rate(stamps: Sequence[int]) -> float:
     return float(np.clip(1e9 / median(gaps), *RATES)) if gaps else RATE
 
 
-def legend_strip(rules: Rules, width: int) -> Picture:
+def legend_strip(rules: RuleSet, width: int) -> Picture:
     """Return the legend of the classes that the rules can give; wider than ``width`` where that is too narrow."""
     width = max(width, NARROWEST)
     lines = []
+    possible = _possible(rules)
     for source in ("main", "added"):
-        numbers = [k for k in np.unique(rules.table).tolist() if rules.sources[k] == source]
+        numbers = [k for k in possible if rules.sources[k] == source]
         entries = [(rules.output.names[k], rules.output.colors[k]) for k in numbers]
         lines.append(legend(f"{source}:", entries, width - 2 * MARGIN))
     return np.pad(np.concatenate(lines), ((MARGIN, MARGIN), (MARGIN, MARGIN), (0, 0)), constant_values=PAPER)
+
+
+def _possible(rules: RuleSet) -> list[int]:
+    """Return the output ids that rules can give: those in tables, or all of a kind that weighs evidence."""
+    found: set[int] = set()
+    for each, ids in zip(rules.rules, rules.ids, strict=True):
+        found.update((ids[np.unique(each.table)] if each.kind == "table" else ids).tolist())
+    return sorted(found)
 
 
 def above(picture: Picture, strip: Picture) -> Picture:

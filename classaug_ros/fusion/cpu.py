@@ -7,85 +7,110 @@ once, and in the others only a few classes are interpolated. The compiled functi
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import Executor
 from typing import Any
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from classaug_ros.fusion.naive import source_coordinates
+from classaug_ros.fusion.compiled import compiled
+from classaug_ros.fusion.geometry import source_coordinates
 from classaug_ros.images import Frame
 from classaug_ros.labels import LabelMap
 from classaug_ros.models import Upsampling
 
 # Rounding can make two interpolated values equal whose corners are not, and then the lower id wins. A class counts
 # as below another of higher id only if it is lower by more than the rounding of the interpolation (a few times 2^-24).
-# _LEAST does the same near zero, where the rounding of denormal numbers is absolute.
+# LEAST does the same near zero, where the rounding of denormal numbers is absolute.
 _MARGIN = np.float32(2e-6)
-_LEAST = np.float32(1e-36)
+LEAST = np.float32(1e-36)
 
 _NO_PICTURE = np.empty((0, 0, 3), np.uint8)
-_NO_PALETTE = np.empty((0, 3), np.uint8)
-
-
-def _compiled(function: Any) -> Any:
-    try:
-        return numba.njit(nogil=True, cache=True)(function)
-    except RuntimeError:  # no place to keep the machine code, as in a read-only container: compiled by every process
-        return numba.njit(nogil=True)(function)
 
 
 def label_map(
-    scores: NDArray[np.float32], size: tuple[int, int], convention: Upsampling, dtype: np.dtype[Any]
+    scores: NDArray[np.float32],
+    size: tuple[int, int],
+    convention: Upsampling,
+    dtype: np.dtype[Any],
+    workers: Executor | None = None,
 ) -> LabelMap:
-    """Return the class of the greatest upsampled score of each pixel; see ``naive.label_map``."""
+    """Return the class of the greatest upsampled score of each pixel; see ``naive.label_map``.
+
+    ``workers`` takes one half of the rows; without it the calling thread does all.
+    """
+    _, h, w = scores.shape
+    scores = np.ascontiguousarray(scores)
+    winners, clear = np.empty((h, w), np.int32), np.empty((h, w), np.bool_)
+    in_halves(lambda part: corner_winners(scores, winners, clear, part.start, part.stop), h, workers)
+    return fill(scores, winners, clear, size, convention, dtype, workers)
+
+
+def fill(
+    scores: NDArray[np.float32],
+    winners: NDArray[np.int32],
+    clear: NDArray[np.bool_],
+    size: tuple[int, int],
+    convention: Upsampling,
+    dtype: np.dtype[Any],
+    workers: Executor | None,
+) -> LabelMap:
+    """Return the label map of scores whose winners, from ``corner_winners``, are known; see ``label_map``."""
     _, h, w = scores.shape
     row, down = source_coordinates(size[0], h, convention)
     column, right = source_coordinates(size[1], w, convention)
     labels = np.empty(size, dtype)
-    scores = np.ascontiguousarray(scores)
-    winners, clear = _corner_winners(scores)
-    rows, columns = _starts(row, max(h - 1, 1)), _starts(column, max(w - 1, 1))
-    _fill_cells(scores, winners, clear, rows, columns, down, right, labels)
+    rows, columns = cell_starts(row, max(h - 1, 1)), cell_starts(column, max(w - 1, 1))
+    in_halves(
+        lambda part: _fill_cells(scores, winners, clear, rows, columns, down, right, labels, part.start, part.stop),
+        rows.size - 1,
+        workers,
+    )
     return labels
 
 
-def fuse(
-    main: LabelMap,
-    sub: LabelMap,
-    table: LabelMap,
-    *,
-    palette: NDArray[np.uint8] | None = None,
+def look_up(main: LabelMap, sub: LabelMap, table: LabelMap, workers: Executor | None = None) -> LabelMap:
+    """Return table[main, sub] of each pixel; see ``naive.look_up``; ``workers`` as for ``label_map``."""
+    label = np.empty(main.shape, table.dtype)
+    in_halves(lambda part: _look_up(main[part], sub[part], table, label[part]), len(label), workers)
+    return label
+
+
+def paint(
+    label: LabelMap,
+    palette: NDArray[np.uint8],
     frame: Frame | None = None,
     alpha: float = 0.5,
     workers: Executor | None = None,
-) -> tuple[LabelMap, NDArray[np.uint8] | None, NDArray[np.uint8] | None]:
-    """Return label map, colours and overlay in one pass over the pixels; see ``naive.fuse``.
-
-    ``workers`` takes one half of the rows; without it the calling thread does all.
-    """
-    label = np.empty(main.shape, table.dtype)
-    color = _NO_PICTURE if palette is None else np.empty((*main.shape, 3), np.uint8)
-    overlay = _NO_PICTURE if palette is None or frame is None else np.empty((*main.shape, 3), np.uint8)
-    colors = _NO_PALETTE if palette is None else palette
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
+    """Return colours and overlay in one pass over the pixels; see ``naive.paint``; ``workers`` as for ``label_map``."""
+    color = np.empty((*label.shape, 3), np.uint8)
+    overlay = _NO_PICTURE if frame is None else np.empty((*label.shape, 3), np.uint8)
     # Padded rows are copied: compiled for them too, the first such frame would wait for the compiler.
     pixels = _NO_PICTURE if frame is None else np.ascontiguousarray(frame.pixels)
     red = 0 if frame is None or frame.order == "rgb" else 2
     weight = np.uint32(round(alpha * 256))
+    in_halves(
+        lambda part: _paint(label[part], palette, pixels[part], red, weight, color[part], overlay[part]),
+        len(label),
+        workers,
+    )
+    return color, None if frame is None else overlay
 
-    def rows(part: slice) -> None:
-        _fuse(
-            *(main[part], sub[part], table, colors, pixels[part], red, weight),
-            *(label[part], color[part], overlay[part]),
-        )
 
-    middle = main.shape[0] // 2 if workers is not None else 0
-    upper = workers.submit(rows, slice(0, middle)) if workers is not None else None
-    rows(slice(middle, None))
-    if upper is not None:
-        upper.result()
-    return label, None if palette is None else color, None if palette is None or frame is None else overlay
+def join(
+    first: LabelMap,
+    sure: NDArray[np.uint8],
+    further: LabelMap,
+    surer: NDArray[np.uint8],
+    added: NDArray[np.bool_],
+    workers: Executor | None = None,
+) -> tuple[LabelMap, NDArray[np.uint8]]:
+    """Let a further sub model's added classes in; see ``naive.join``; ``workers`` as for ``label_map``."""
+    label, confidence = first.copy(), sure.copy()
+    in_halves(lambda part: _join(label[part], confidence[part], further[part], surer[part], added), len(label), workers)
+    return label, confidence
 
 
 def count(main: LabelMap, sub: LabelMap, truth: LabelMap, triples: NDArray[np.int64]) -> None:
@@ -103,23 +128,40 @@ def warm_up() -> None:
     pixels = np.zeros((2, 2, 3), np.uint8)
     for writeable in (True, False):  # as converted pixels are, and those of a message
         pixels.flags.writeable = writeable
-        fuse(labels, labels, table, palette=palette, frame=Frame(pixels, "rgb"))
+        paint(look_up(labels, labels, table), palette, Frame(pixels, "rgb"))
 
 
-def _starts(before: NDArray[np.intp], cells: int) -> NDArray[np.intp]:
+def winners(scores: NDArray[np.float32], workers: Executor | None = None) -> NDArray[np.int32]:
+    """Return per sample the class of the greatest score, h x w; ``workers`` as for ``label_map``."""
+    _, h, w = scores.shape
+    result, clear = np.empty((h, w), np.int32), np.empty((h, w), np.bool_)
+    in_halves(lambda part: corner_winners(scores, result, clear, part.start, part.stop), h, workers)
+    return result
+
+
+def cell_starts(before: NDArray[np.intp], cells: int) -> NDArray[np.intp]:
     """Return the first output position of each cell, and the end: positions ascend, so a cell's are contiguous."""
     return np.searchsorted(before, np.arange(cells + 1))
 
 
-@_compiled
-def _corner_winners(scores: Any) -> Any:
-    """Return per sample the class of the greatest score, and whether it is clear of every lower id."""
-    classes, h, w = scores.shape
-    winners = np.zeros((h, w), np.int32)
-    clear = np.empty((h, w), np.bool_)
+def in_halves(work: Callable[[slice], object], rows: int, workers: Executor | None) -> None:
+    """Do work on all rows: on all at once, or on the upper half in ``workers`` while the caller does the lower one."""
+    if workers is None or rows < 2:
+        work(slice(0, rows))
+        return
+    upper = workers.submit(work, slice(0, rows // 2))
+    work(slice(rows // 2, rows))
+    upper.result()
+
+
+@compiled
+def corner_winners(scores: Any, winners: Any, clear: Any, first: Any, last: Any) -> None:
+    """Find per sample the class of the greatest score, and whether it is clear of every lower id."""
+    classes, _, w = scores.shape
     best = np.empty(w, np.float32)
     runner_up = np.empty(w, np.float32)
-    for y in range(h):
+    for y in range(first, last):
+        winners[y] = 0
         best[:] = scores[0, y]
         runner_up[:] = -np.inf
         for k in range(1, classes):
@@ -130,12 +172,11 @@ def _corner_winners(scores: Any) -> Any:
                     best[x] = value
                     winners[y, x] = k
         for x in range(w):
-            least = _MARGIN * (abs(best[x]) + abs(runner_up[x])) + _LEAST
+            least = _MARGIN * (abs(best[x]) + abs(runner_up[x])) + LEAST
             clear[y, x] = winners[y, x] == 0 or best[x] - runner_up[x] > least
-    return winners, clear
 
 
-@_compiled
+@compiled
 def _candidates(corners: Any, corner_winners: Any, ids: Any, values: Any) -> int:
     """Collect the classes that can win in a cell, with their corner scores; return how many."""
     count = 0
@@ -149,7 +190,7 @@ def _candidates(corners: Any, corner_winners: Any, ids: Any, values: Any) -> int
             below = True
             for i in range(4):
                 gap = corners[winner, i] - corners[k, i]
-                least = _MARGIN * (abs(corners[winner, i]) + abs(corners[k, i])) + _LEAST
+                least = _MARGIN * (abs(corners[winner, i]) + abs(corners[k, i])) + LEAST
                 if not (gap > least if k < winner else gap >= 0):
                     below = False
                     break
@@ -162,9 +203,18 @@ def _candidates(corners: Any, corner_winners: Any, ids: Any, values: Any) -> int
     return count
 
 
-@_compiled
+@compiled
 def _fill_cells(
-    scores: Any, winners: Any, clear: Any, rows: Any, columns: Any, down: Any, right: Any, labels: Any
+    scores: Any,
+    winners: Any,
+    clear: Any,
+    rows: Any,
+    columns: Any,
+    down: Any,
+    right: Any,
+    labels: Any,
+    first: Any,
+    last: Any,
 ) -> None:
     classes, h, w = scores.shape
     ids = np.empty(classes, np.int32)
@@ -172,7 +222,7 @@ def _fill_cells(
     corners = np.empty((classes, 4), np.float32)
     corner_winners = np.empty(4, np.int32)
     one = np.float32(1)
-    for r in range(rows.size - 1):
+    for r in range(first, last):
         below = min(r + 1, h - 1)
         for c in range(columns.size - 1):
             beside = min(c + 1, w - 1)
@@ -207,7 +257,7 @@ def _fill_cells(
                     labels[y, x] = label
 
 
-@_compiled
+@compiled
 def _count(main: Any, sub: Any, truth: Any, triples: Any) -> None:
     classes = triples.shape[2]
     for y in range(truth.shape[0]):
@@ -216,31 +266,36 @@ def _count(main: Any, sub: Any, truth: Any, triples: Any) -> None:
                 triples[main[y, x], sub[y, x], truth[y, x]] += 1
 
 
-@_compiled
-def _fuse(
-    main: Any,
-    sub: Any,
-    table: Any,
-    palette: Any,
-    pixels: Any,
-    red: Any,
-    weight: Any,
-    label: Any,
-    color: Any,
-    overlay: Any,
-) -> None:
+@compiled
+def _look_up(main: Any, sub: Any, table: Any, label: Any) -> None:
     height, width = main.shape
+    for y in range(height):
+        for x in range(width):
+            label[y, x] = table[main[y, x], sub[y, x]]
+
+
+@compiled
+def _join(label: Any, confidence: Any, further: Any, surer: Any, added: Any) -> None:
+    height, width = label.shape
+    for y in range(height):
+        for x in range(width):
+            offered = further[y, x]
+            if added[offered] and (not added[label[y, x]] or surer[y, x] > confidence[y, x]):
+                label[y, x] = offered
+                confidence[y, x] = surer[y, x]
+
+
+@compiled
+def _paint(label: Any, palette: Any, pixels: Any, red: Any, weight: Any, color: Any, overlay: Any) -> None:
+    height, width = label.shape
     rest = np.uint32(256) - weight
     half = np.uint32(128)
     for y in range(height):
         for x in range(width):
-            label[y, x] = table[main[y, x], sub[y, x]]
-        if color.shape[0] > 0:
-            for x in range(width):
-                ids = label[y, x]
-                color[y, x, 0] = palette[ids, 0]
-                color[y, x, 1] = palette[ids, 1]
-                color[y, x, 2] = palette[ids, 2]
+            ids = label[y, x]
+            color[y, x, 0] = palette[ids, 0]
+            color[y, x, 1] = palette[ids, 1]
+            color[y, x, 2] = palette[ids, 2]
         if overlay.shape[0] > 0:
             for x in range(width):
                 for channel in range(3):

@@ -7,30 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from classaug_ros.fusion.geometry import Positions, source_coordinates
 from classaug_ros.images import Frame
 from classaug_ros.labels import LabelMap
 from classaug_ros.models import Upsampling
-
-
-def source_coordinates(out: int, size: int, convention: Upsampling) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
-    """Return where each of ``out`` positions lies among ``size`` samples.
-
-    ``half_pixel`` is (x + 0.5) * size / out - 0.5, ``align_corners`` x * (size - 1) / (out - 1), ``asymmetric``
-    x * size / out (ONNX's Resize operator names them so); all are clamped to the samples.
-
-    Returns:
-        The sample before each position, 0..max(size - 2, 0), and the weight of the next one, float32 0..1.
-    """
-    x = np.arange(out, dtype=np.float64)
-    if convention == "half_pixel":
-        source = (x + 0.5) * size / out - 0.5
-    elif convention == "align_corners":
-        source = x * (size - 1) / max(out - 1, 1)
-    else:
-        source = x * size / out
-    source = source.clip(0, size - 1)
-    before = np.minimum(source.astype(np.intp), max(size - 2, 0))
-    return before, (source - before).astype(np.float32)
 
 
 def upsample(scores: NDArray[np.float32], size: tuple[int, int], convention: Upsampling) -> NDArray[np.float32]:
@@ -48,8 +28,13 @@ def upsample(scores: NDArray[np.float32], size: tuple[int, int], convention: Ups
         classes x H x W float32.
     """
     _, h, w = scores.shape
-    row, down = source_coordinates(size[0], h, convention)
-    column, right = source_coordinates(size[1], w, convention)
+    return interpolate(scores, source_coordinates(size[0], h, convention), source_coordinates(size[1], w, convention))
+
+
+def interpolate(scores: NDArray[np.float32], rows: Positions, columns: Positions) -> NDArray[np.float32]:
+    """Return scores, classes x h x w, at the crossings of positions along each axis; see ``upsample``."""
+    _, h, w = scores.shape
+    (row, down), (column, right) = rows, columns
     next_row, next_column = np.minimum(row + 1, h - 1), np.minimum(column + 1, w - 1)
     across: NDArray[np.float32] = scores[:, :, column] * (1 - right) + scores[:, :, next_column] * right
     weight = down[:, np.newaxis]
@@ -81,34 +66,61 @@ def nearest(labels: LabelMap, size: tuple[int, int]) -> LabelMap:
     return labels.take(rows, axis=0).take(columns, axis=1)
 
 
-def fuse(
-    main: LabelMap,
-    sub: LabelMap,
-    table: LabelMap,
-    *,
-    palette: NDArray[np.uint8] | None = None,
-    frame: Frame | None = None,
-    alpha: float = 0.5,
-) -> tuple[LabelMap, NDArray[np.uint8] | None, NDArray[np.uint8] | None]:
-    """Apply the rules' table, and paint the result.
+def look_up(main: LabelMap, sub: LabelMap, table: LabelMap) -> LabelMap:
+    """Apply the rules' table.
 
     Args:
         main: H x W labels of the main model, below m.
         sub: H x W labels of the sub model, below n.
         table: m x n output ids.
-        palette: ids x 3 uint8 RGB; None for labels alone.
+
+    Returns:
+        H x W output ids of the table's type.
+    """
+    label: LabelMap = table[main, sub]
+    return label
+
+
+def paint(
+    label: LabelMap, palette: NDArray[np.uint8], frame: Frame | None = None, alpha: float = 0.5
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
+    """Paint a label map.
+
+    Args:
+        label: H x W ids.
+        palette: ids x 3 uint8 RGB.
         frame: H x W image for the overlay; None for no overlay.
         alpha: weight of the colours in the overlay, 0..1 in steps of 1/256.
 
     Returns:
-        H x W output ids of the table's type; H x W x 3 uint8 RGB colours, None without a palette; H x W x 3 uint8
-        RGB overlay, image * (1 - alpha) + colour * alpha rounded half up, None without palette or frame.
+        H x W x 3 uint8 RGB colours; H x W x 3 uint8 RGB overlay, image * (1 - alpha) + colour * alpha rounded half up,
+        None without a frame.
     """
-    label = table[main, sub]
-    if palette is None:
-        return label, None, None
     color = palette[label]
-    return label, color, None if frame is None else blend(frame.rgb(), color, alpha)
+    return color, None if frame is None else blend(frame.rgb(), color, alpha)
+
+
+def join(
+    first: LabelMap,
+    sure: NDArray[np.uint8],
+    further: LabelMap,
+    surer: NDArray[np.uint8],
+    added: NDArray[np.bool_],
+) -> tuple[LabelMap, NDArray[np.uint8]]:
+    """Let a further sub model's added classes in: where the label is a main class, or where they are surer.
+
+    Args:
+        first: H x W output ids so far.
+        sure: H x W, their confidence.
+        further: H x W output ids by the further sub model.
+        surer: H x W, their confidence.
+        added: for each output class whether it is an added one.
+
+    Returns:
+        H x W output ids, and their confidence.
+    """
+    wins = added[further] & (~added[first] | (surer > sure))
+    return np.where(wins, further, first), np.where(wins, surer, sure)
 
 
 def count(main: LabelMap, sub: LabelMap, truth: LabelMap, triples: NDArray[np.int64]) -> None:

@@ -1,12 +1,12 @@
-"""Counts: how often each (main prediction, sub prediction, truth) was seen, kept in a file that work resumes from."""
+"""Counts: how often each (main prediction, sub prediction, truth) was seen, and samples of the scores behind them."""
 
 from __future__ import annotations
 
 import io
 import zipfile
 import zlib
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,11 @@ from classaug_ros import fusion
 from classaug_ros.errors import ConfigError
 from classaug_ros.files import write_whole
 from classaug_ros.labels import LabelMap
+from classaug_ros.learning.samples import Samples
 from classaug_ros.models import Model
 from classaug_ros.task import Task
+
+FORMAT = 2
 
 
 @dataclass(eq=False)
@@ -34,6 +37,7 @@ class Counts:
         triples: m x n x n int64, pixels seen with (main prediction, sub prediction, truth).
         images: names of the images counted, each once.
         datasets: fingerprint of each data set counted, by name.
+        parts: samples of the scores, image by image; None where a model returns labels.
     """
 
     main_classes: tuple[str, ...]
@@ -43,12 +47,23 @@ class Counts:
     triples: NDArray[np.int64]
     images: list[str] = field(default_factory=list)
     datasets: dict[str, str] = field(default_factory=dict)
+    parts: list[Samples] | None = None
 
     @classmethod
     def empty(cls, main: Model, sub: Model) -> Counts:
         """Return counts of nothing yet, for two models."""
         m, n = main.card.classes.names, sub.card.classes.names
-        return cls(m, n, main.fingerprint, sub.fingerprint, np.zeros((len(m), len(n), len(n)), np.int64))
+        counts = cls(m, n, main.fingerprint, sub.fingerprint, np.zeros((len(m), len(n), len(n)), np.int64))
+        if "labels" not in (main.card.output.kind, sub.card.output.kind):
+            counts.parts = []
+        return counts
+
+    @property
+    def samples(self) -> Samples | None:
+        """All samples; None where a model returns labels."""
+        if self.parts is None:
+            return None
+        return Samples.joined([Samples.none(len(self.main_classes), len(self.sub_classes)), *self.parts])
 
     def add(self, image: str, main: LabelMap, sub: LabelMap, truth: LabelMap) -> None:
         """Count one image.
@@ -61,6 +76,17 @@ class Counts:
         """
         fusion.count(main, sub, truth, self.triples)
         self.images.append(image)
+
+    def sample(self, scores: Sequence[fusion.Scores], truth: LabelMap, most: int) -> None:
+        """Take samples of the image counted last, where the models have scores.
+
+        Args:
+            scores: of the main and of the sub model.
+            truth: as for ``add``.
+            most: pixels of each class.
+        """
+        if self.parts is not None:
+            self.parts.append(Samples.of(self.images[-1], len(self.images) - 1, scores, truth, most))
 
     def note_dataset(self, name: str, fingerprint: str) -> None:
         """Note a data set that is counted.
@@ -122,8 +148,10 @@ class Counts:
         """
         arrays: dict[str, Any] = {name: np.array(getattr(self, name)) for name in _TEXTS}
         arrays["datasets"] = np.array([*self.datasets.items()], np.str_).reshape(-1, 2)
+        if (samples := self.samples) is not None:
+            arrays |= {_SAMPLED + name.name: getattr(samples, name.name) for name in fields(Samples)}
         archive = io.BytesIO()
-        np.savez_compressed(archive, triples=self.triples, **arrays)
+        np.savez_compressed(archive, format=FORMAT, triples=self.triples, **arrays)
         write_whole(path, archive.getvalue())
 
     @classmethod
@@ -137,8 +165,13 @@ class Counts:
             archive = np.load(io.BytesIO(path.read_bytes()), allow_pickle=False)
             if not isinstance(archive, NpzFile):
                 raise ConfigError(f"{path}: is not a counts file of `classaug learn`: it holds one array")
+            if "triples" in archive and ("format" not in archive or not np.array_equal(archive["format"], FORMAT)):
+                raise ConfigError(f"{path}: was counted by another version of this package; count again")
             texts = {name: archive[name] for name in _TEXTS}
             triples, datasets = archive["triples"], archive["datasets"]
+            sampled = {
+                name.name: archive[_SAMPLED + name.name] for name in fields(Samples) if _SAMPLED + name.name in archive
+            }
         except OSError as error:
             raise ConfigError(f"{path}: cannot be read: {error.strerror or error}") from error
         except _BROKEN as error:
@@ -155,12 +188,35 @@ class Counts:
             triples,
             texts["images"].tolist(),
             dict(datasets.tolist()),
+            _parts(path, sampled, (m, n), len(texts["images"])),
         )
 
 
 # What NumPy and zipfile raise for files that are no archives, lack an array, or have a byte changed.
 _BROKEN = (ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
 _TEXTS = ("main_classes", "sub_classes", "main_model", "sub_model", "images")
+_SAMPLED = "samples_"  # before the names of a sample's arrays
+
+
+def _parts(path: Path, arrays: dict[str, Any], classes: tuple[int, int], images: int) -> list[Samples] | None:
+    """Return the samples of a file, where there are any.
+
+    Raises:
+        ConfigError: an array of theirs is missing, is of another shape or type, or holds what no sample can.
+    """
+    if not arrays:
+        return None
+    length = next(iter(arrays.values())).shape[:1]
+    for name, like in vars(Samples.none(*classes)).items():
+        expected = f"{like.dtype.name} {' x '.join(map(str, (*length, *like.shape[1:])))}"
+        found = arrays.get(name)
+        if found is None or (found.dtype, found.shape) != (like.dtype, (*length, *like.shape[1:])):
+            shape = "none" if found is None else f"{found.dtype.name} {' x '.join(map(str, found.shape))}"
+            raise ConfigError(f"{path}: samples: {name}: expected {expected}, found {shape}; count again")
+    samples = Samples(**arrays)
+    if not samples.sound(images):
+        raise ConfigError(f"{path}: samples: hold values that no count gives; count again")
+    return [samples]
 
 
 def _other_dataset(name: str) -> str:
@@ -182,6 +238,7 @@ def merge(parts: Iterable[tuple[str, Counts]]) -> Counts:
     (_, first), *rest = parts
     keys = ("main_classes", "sub_classes", "main_model", "sub_model")
     total = replace(first, triples=first.triples.copy(), images=[*first.images], datasets=dict(first.datasets))
+    total.parts = None if first.parts is None else [*first.parts]
     for name, part in rest:
         for key in keys:
             if getattr(part, key) != getattr(total, key):
@@ -192,5 +249,8 @@ def merge(parts: Iterable[tuple[str, Counts]]) -> Counts:
         for dataset, fingerprint in part.datasets.items():
             total.note_dataset(dataset, fingerprint)
         total.triples += part.triples
+        samples = part.samples
+        if total.parts is not None and samples is not None:  # the models are the same, so both have samples or neither
+            total.parts.append(replace(samples, image=samples.image + np.int32(len(total.images))))
         total.images += part.images
     return total

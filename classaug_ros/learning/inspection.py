@@ -1,4 +1,4 @@
-"""Inspection: the rules as people read them, from the table alone, or with the counts and the task behind it."""
+"""Inspection: the rules as people read them, alone, or with the counts and the task behind them."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from classaug_ros.errors import ConfigError
 from classaug_ros.learning.counts import Counts
+from classaug_ros.learning.influence import describe_evidence, summarise_evidence
 from classaug_ros.rules import Rules
 from classaug_ros.task import Task
 
@@ -132,13 +133,16 @@ def never_similar(task: Task, counts: Counts) -> dict[str, tuple[str, ...]]:
 
 
 def summarise(counts: Counts, rules: Rules) -> str:
-    """Return what was learned as a short text: pairs seen, their support, and what each main class turns into."""
+    """Return what was learned as a short text: of the table pairs seen, their support, and what main classes turn into.
+
+    Then what the probability rule rests on, and its settings.
+    """
     lines = [f"{len(counts.images)} images, {counts.triples.sum():,} labelled pixels", *_pairs(rules, support(counts))]
     lines.append("what main classes turn into (share of the pixels predicted as the class):")
     for i, pixels, turned in _by_pixels(outcomes(rules, support(counts))):
         shares = ", ".join(f"{rules.output.names[k]} {share:.1%}" for k, share in turned if share >= SMALLEST_SHARE)
         lines.append(f"  {rules.main_classes[i]:<16} {pixels:>12,} px  {shares}")
-    return "\n".join(lines)
+    return "\n".join(lines + summarise_evidence(rules))
 
 
 def describe(rules: Rules, counts: Counts | None = None, task: Task | None = None) -> str:
@@ -146,7 +150,7 @@ def describe(rules: Rules, counts: Counts | None = None, task: Task | None = Non
 
     Args:
         rules: the rules.
-        counts: those they were derived from, for support and ties.
+        counts: those they were derived from, for support and ties, and for what the scores do.
         task: the one they were derived for, for similar classes; used together with counts.
 
     Raises:
@@ -155,11 +159,17 @@ def describe(rules: Rules, counts: Counts | None = None, task: Task | None = Non
     if task is not None:
         check_task(rules, task)
     if counts is None:
-        parts = [_provenance(rules), [f"added classes reached: {_reached(rules)}"], _becomes(rules, None)]
+        parts = [_provenance(rules), describe_evidence(rules, None)]
+        parts += [[f"table: added classes reached: {_reached(rules)}"], _becomes(rules, None)]
         return "\n\n".join("\n".join(part) for part in parts)
     check_counts(rules, counts)
-    parts = [_provenance(rules), _pairs(rules, support(counts)), _becomes(rules, support(counts))]
-    parts += [_ties(rules, counts), _unused(rules, counts)]
+    parts = [_provenance(rules), describe_evidence(rules, counts.samples)]
+    parts += [
+        _pairs(rules, support(counts)),
+        _becomes(rules, support(counts)),
+        _ties(rules, counts),
+        _unused(rules, counts),
+    ]
     if task is not None:
         parts.append(_dissimilar(task, counts))
     return "\n\n".join("\n".join(part) for part in parts if part)
@@ -194,8 +204,8 @@ def _pairs(rules: Rules, pixels: NDArray[np.int64]) -> list[str]:
     given = int((rules.table >= len(rules.main_classes)).sum())
     return [
         (
-            f"{int((pixels > 0).sum())} of {pixels.size} pairs of predictions seen, {int((pixels >= least).sum())} "
-            f"often enough for a rule (min_support {least}); {given} give an added class"
+            f"table: {int((pixels > 0).sum())} of {pixels.size} pairs of predictions seen, "
+            f"{int((pixels >= least).sum())} often enough for a rule (min_support {least}); {given} give an added class"
         ),
         f"added classes reached: {_reached(rules)}",
     ]

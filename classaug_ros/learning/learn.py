@@ -18,6 +18,8 @@ from classaug_ros.data.dataset import Dataset, Sample
 from classaug_ros.errors import ConfigError
 from classaug_ros.interruption import interruption
 from classaug_ros.learning.counts import Counts
+from classaug_ros.learning.fit import fit_evidence
+from classaug_ros.learning.samples import per_class
 from classaug_ros.pipeline import Pipeline
 from classaug_ros.rules import Provenance, Rules, derive
 from classaug_ros.task import Task
@@ -44,9 +46,10 @@ def count(pipeline: Pipeline, datasets: Sequence[Dataset], task: Task, path: Pat
         ImageError: an image cannot be read.
         EngineError: a model failed.
     """
-    counts = Counts.load(path) if path.exists() else Counts.empty(pipeline.main, pipeline.sub)
+    main_model, sub_model = pipeline.models
+    counts = Counts.load(path) if path.exists() else Counts.empty(main_model, sub_model)
     try:
-        counts.check_models(pipeline.main, pipeline.sub)
+        counts.check_models(main_model, sub_model)
         counts.check_datasets({dataset.name: dataset.fingerprint for dataset in datasets})
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
@@ -55,14 +58,19 @@ def count(pipeline: Pipeline, datasets: Sequence[Dataset], task: Task, path: Pat
     if counts.images:
         _logger.info("%s: going on after %d images counted before", path, len(counts.images))
     work = _remaining(datasets, counts, limit)
+    most = per_class(len(counts.images) + len(work))
     saved = time.monotonic()
     try:
         with interruption() as interrupted:
             for which, sample in tqdm(work, desc="learn", unit="image", disable=None):
                 frame, truth = datasets[which].read(sample)
-                main, sub = pipeline.predict(frame, (truth.shape[0], truth.shape[1]))
+                inferred = pipeline.infer(pipeline.prepare(frame))
+                main, sub = pipeline.labels(inferred, (truth.shape[0], truth.shape[1]))
                 counts.note_dataset(datasets[which].name, datasets[which].fingerprint)
-                counts.add(sample.name, main, sub, translations[which][truth])
+                meant = translations[which][truth]
+                counts.add(sample.name, main, sub, meant)
+                if counts.parts is not None:
+                    counts.sample(pipeline.scores(inferred), meant, most)
                 if time.monotonic() - saved > CHECKPOINT_SECONDS:
                     counts.save(path)
                     saved = time.monotonic()
@@ -77,7 +85,7 @@ def count(pipeline: Pipeline, datasets: Sequence[Dataset], task: Task, path: Pat
 
 
 def derive_rules(counts: Counts, task: Task, min_support: int = 1) -> Rules:
-    """Derive a task's rules from counts.
+    """Derive a task's rules of both kinds from counts; of kind table alone where a model returns labels.
 
     Args:
         counts: counted triples.
@@ -102,7 +110,11 @@ def derive_rules(counts: Counts, task: Task, min_support: int = 1) -> Rules:
         package_version=__version__,
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
     )
-    return derive(counts.triples, task, provenance)
+    samples = counts.samples
+    if not samples:
+        return derive(counts.triples, task, provenance)
+    _logger.info("fitting the probability rule to %d pixels, which may take a minute", len(samples))
+    return derive(counts.triples, task, provenance, fit_evidence(samples, counts.images, task))
 
 
 def _translation(dataset: Dataset, task: Task) -> NDArray[np.uint16]:

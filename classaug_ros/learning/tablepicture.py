@@ -1,4 +1,4 @@
-"""The rules' table as a picture."""
+"""Rules as pictures: the table, and what the probability rule makes of each score."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from classaug_ros.drawing import INK, LETTERS, LINE, MARK, PAPER, Picture, blank, lined_up, marked, write
 from classaug_ros.labels import Color
 from classaug_ros.learning.counts import Counts
+from classaug_ros.learning.influence import Influence, group_names
 from classaug_ros.learning.inspection import near_ties, support
 from classaug_ros.rules import Rules
 
@@ -21,6 +22,9 @@ MARGIN = 16
 GRID: Color = (225, 225, 225)
 DOT: Color = (150, 150, 150)
 FADED = 0.3  # weight of the colour of a main class that stays
+FOR: Color = (33, 102, 172)
+AGAINST: Color = (178, 24, 43)
+FULL = 1.5  # of log P: what is gained or lost with a colour's full strength
 
 _OVERSIZE = 4  # rings are drawn so much larger and scaled down
 
@@ -58,6 +62,42 @@ def draw_table(rules: Rules, counts: Counts | None = None) -> Picture:
     return picture
 
 
+def draw_influence(rules: Rules, influence: Influence) -> Picture:
+    """Draw what speaks for and against each class in the probability rule: classes down, scores across.
+
+    Classes that are decided for nowhere are left out; the others come by their share of the pixels.
+
+    Args:
+        rules: rules with evidence.
+        influence: what the evidence makes of the scores.
+
+    Returns:
+        H x W x 3 uint8 RGB.
+    """
+    decided, names = influence.decided(), group_names(rules)
+    mains, count = len(rules.main_classes), influence.gains.shape[1]
+    cell = int(np.clip(WIDEST // count, *CELLS))
+    down = write("log P of")
+    rows = _names(tuple(names[group] for group in decided), cell, to_the_right=True, least=down.shape[1] + 8)
+    blocks = [influence.gains[decided, :mains], influence.gains[decided, mains:]]
+    between = blank(len(decided) * cell, cell // 2)
+    cells = np.hstack([_gains(blocks[0], cell), between, _gains(blocks[1], cell)])
+    columns = [np.rot90(_names(each, cell, to_the_right=False)) for each in (rules.main_classes, rules.sub_classes)]
+    left, second = MARGIN + rows.shape[1], MARGIN + rows.shape[1] + mains * cell + cell // 2
+    top = MARGIN + LINE + max(each.shape[0] for each in columns)
+    legend = _scale(max(rows.shape[1] + cells.shape[1], 900))
+    height = top + cells.shape[0] + MARGIN + legend.shape[0] + MARGIN
+    picture = blank(height, MARGIN + max(rows.shape[1] + cells.shape[1], legend.shape[1]) + MARGIN)
+    for title, each, start in (("scores of main", columns[0], left), ("scores of sub", columns[1], second)):
+        _paste(picture, write(title), MARGIN, start)
+        _paste(picture, each, top - each.shape[0], start)
+    _paste(picture, down, top - LINE, left - down.shape[1] - 6)
+    _paste(picture, rows, top, MARGIN)
+    _paste(picture, cells, top, left)
+    _paste(picture, legend, top + cells.shape[0] + MARGIN, MARGIN)
+    return picture
+
+
 def encode(picture: Picture) -> bytes:
     """Return a picture as the bytes of a PNG file."""
     return cv2.imencode(".png", picture[:, :, ::-1])[1].tobytes()
@@ -82,6 +122,31 @@ def _table(rules: Rules, counts: Counts | None, cell: int) -> Picture:
                 _draw_tie(box)
     picture[-1:] = picture[:, -1:] = GRID
     return picture
+
+
+def _gains(gains: NDArray[np.float64], cell: int) -> Picture:
+    """Draw a cell in the colour of each gain."""
+    rows, columns = gains.shape
+    picture = blank(rows * cell, columns * cell)
+    for i in range(rows):
+        for j in range(columns):
+            _draw_gain(picture[i * cell : (i + 1) * cell, j * cell : (j + 1) * cell], float(gains[i, j]))
+    picture[-1:] = picture[:, -1:] = GRID
+    return picture
+
+
+def _draw_gain(box: Picture, gain: float) -> None:
+    strength = min(abs(gain) / FULL, 1)
+    box[:] = GRID
+    box[1:, 1:] = np.rint(strength * np.array(FOR if gain > 0 else AGAINST) + (1 - strength) * PAPER)
+
+
+def _scale(width: int) -> Picture:
+    """Explain the colours of gains."""
+    steps = (-FULL, -FULL / 2, 0.0, FULL / 2, FULL)
+    marks = [marked(_cell(partial(_draw_gain, gain=gain)), f"{gain:+.2f}".replace("+0.00", "0")) for gain in steps]
+    told = write("gained by log P, on average, where the score is one standard deviation higher:")
+    return lined_up([told, *marks], width)
 
 
 def _draw_kept(box: Picture, color: Color) -> None:

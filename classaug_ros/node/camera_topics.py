@@ -21,6 +21,8 @@ from classaug_ros.node.qos import IncompatibleQos
 from classaug_ros.node.worker import Intake, Wanted
 from classaug_ros.pipeline import Augmented
 
+OUTPUTS = ("label", "overlay", "label_color", "confidence")
+"""Topics of a camera's results, in the order of ``Wanted``."""
 OUTPUT_DEPTH = 5
 """Output images kept for reliable subscribers that are behind."""
 
@@ -29,7 +31,7 @@ class CameraTopics:
     """One camera in ROS: publishers from the start, a subscription while the node is active and somebody listens."""
 
     def __init__(self, node: LifecycleNode, camera: CameraSettings, reliability: str, depth: int) -> None:
-        """Make the publishers ``~/<camera>/label``, ``overlay`` and ``label_color``.
+        """Make the publishers ``~/<camera>/`` of all ``OUTPUTS``.
 
         Args:
             node: the node that owns the topics.
@@ -48,9 +50,7 @@ class CameraTopics:
         self._turns = camera.turns
         self._intake: Intake | None = None
         self._subscription: Any = None
-        self._label = self._output(f"~/{camera.name}/label")
-        self._overlay = self._output(f"~/{camera.name}/overlay")
-        self._color = self._output(f"~/{camera.name}/label_color")
+        self._publishers = tuple(self._output(f"~/{camera.name}/{output}") for output in OUTPUTS)
 
     @property
     def image_topic(self) -> str:
@@ -107,16 +107,12 @@ class CameraTopics:
     def destroy(self) -> None:
         """Take all topics back."""
         self.deactivate()
-        for publisher in (self._label, self._overlay, self._color):
+        for publisher in self._publishers:
             self._node.destroy_lifecycle_publisher(publisher)
 
     def wanted(self) -> Wanted:
         """Return which outputs somebody subscribes to now."""
-        return Wanted(
-            label=self._label.get_subscription_count() > 0,
-            overlay=self._overlay.get_subscription_count() > 0,
-            color=self._color.get_subscription_count() > 0,
-        )
+        return Wanted(*(publisher.get_subscription_count() > 0 for publisher in self._publishers))
 
     def decode(self, message: Any) -> Frame:
         """Return the image of a message; ImageError when it cannot be used."""
@@ -124,13 +120,16 @@ class CameraTopics:
 
     def publish(self, message: Any, augmented: Augmented, wanted: Wanted) -> None:
         """Publish what is wanted, with the header of ``message``."""
+        ids = "mono8" if augmented.label.dtype.itemsize == 1 else "16UC1"
+        label, overlay, color, confidence = self._publishers
         if wanted.label:
-            encoding = "mono8" if augmented.label.dtype.itemsize == 1 else "16UC1"
-            self._label.publish(_image(message.header, augmented.label, encoding))
+            label.publish(_image(message.header, augmented.label, ids))
         if wanted.overlay:
-            self._overlay.publish(_image(message.header, augmented.overlay, "rgb8"))
+            overlay.publish(_image(message.header, augmented.overlay, "rgb8"))
         if wanted.color:
-            self._color.publish(_image(message.header, augmented.color, "rgb8"))
+            color.publish(_image(message.header, augmented.color, "rgb8"))
+        if wanted.confidence:
+            confidence.publish(_image(message.header, augmented.confidence, "mono8"))
 
     def age(self, message: Any) -> float:
         """Return the seconds, on the node's clock, since the stamp of a message; nan when it has none."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
@@ -10,7 +11,7 @@ from rclpy.parameter import Parameter
 
 from classaug_ros.errors import ConfigError
 from classaug_ros.node.parameters import Settings, camera_names, check, is_standard
-from classaug_ros.node.table import Row, camera_of, rows
+from classaug_ros.node.table import ONE_OR_SEVERAL, Row, camera_of, rows
 
 
 class NodeParameters:
@@ -27,7 +28,7 @@ class NodeParameters:
             node: made with ``automatically_declare_parameters_from_overrides=True``, which tells what was given.
         """
         self._node = node
-        self._frozen = False
+        self._agree: Callable[[Mapping[str, Any]], object] | None = None
         self._declare()
         node.add_on_set_parameters_callback(self._on_set)
         node.add_post_set_parameters_callback(self._after_set)
@@ -45,9 +46,17 @@ class NodeParameters:
         """
         return check(self._values())
 
-    def freeze(self, frozen: bool) -> None:
-        """Refuse changes of read-only parameters from now on, or allow them again."""
-        self._frozen = frozen
+    def freeze(self, agree: Callable[[Mapping[str, Any]], object]) -> None:
+        """Refuse changes of read-only parameters from now on, and of others where ``agree`` does not.
+
+        Args:
+            agree: takes new values by name; raises ConfigError where they contradict what is configured.
+        """
+        self._agree = agree
+
+    def thaw(self) -> None:
+        """Allow every change again."""
+        self._agree = None
 
     def _values(self) -> dict[str, Any]:
         return {name: parameter.value for name, parameter in self._node.get_parameters_by_prefix("").items()}
@@ -79,19 +88,28 @@ class NodeParameters:
         self._node.declare_parameter(name, value, descriptor, ignore_override=True)
 
     def _on_set(self, parameters: list[Parameter]) -> SetParametersResult:
+        try:
+            self._check_changes(parameters)
+        except ConfigError as error:
+            return SetParametersResult(successful=False, reason=str(error))
+        return SetParametersResult(successful=True)
+
+    def _check_changes(self, parameters: list[Parameter]) -> None:
         table = self._rows()
+        changes = {}
         for parameter in parameters:
             row = table.get(parameter.name)
-            if row is None or parameter.type_ == Parameter.Type.NOT_SET:
+            if row is None:
                 continue
-            if row.read_only and self._frozen:
-                reason = f"parameter {row.name} is fixed while the node is configured; clean the node up first"
-                return SetParametersResult(successful=False, reason=reason)
-            try:
-                row.check(parameter.value)
-            except ConfigError as error:
-                return SetParametersResult(successful=False, reason=str(error))
-        return SetParametersResult(successful=True)
+            if parameter.type_ == Parameter.Type.NOT_SET:
+                raise ConfigError(f"parameter {row.name} cannot be deleted; expected {row.expected}")
+            if row.read_only and self._agree is not None:
+                raise ConfigError(
+                    f"parameter {row.name} is fixed while the node is configured; clean the node up first"
+                )
+            changes[row.name] = row.check(parameter.value)
+        if self._agree is not None:
+            self._agree(changes)
 
     def _after_set(self, parameters: list[Parameter]) -> None:
         """Give new cameras their parameters, and take those of cameras that went."""
@@ -113,16 +131,22 @@ _TYPES = {
     "string": Parameter.Type.STRING,
     "string_array": Parameter.Type.STRING_ARRAY,
     "integer_array": Parameter.Type.INTEGER_ARRAY,
+    "double_array": Parameter.Type.DOUBLE_ARRAY,
 }
 
 
 def _descriptor(row: Row) -> ParameterDescriptor:
-    descriptor = ParameterDescriptor(description=row.description, type=_TYPES[row.kind].value)
-    if row.choices:
-        descriptor.additional_constraints = row.expected
+    descriptor = ParameterDescriptor(description=row.description)
+    constraints = []
+    if row.kind == ONE_OR_SEVERAL:
+        descriptor.dynamic_typing = True  # of several types, which ROS has no other name for
+    else:
+        descriptor.type = _TYPES[row.kind].value
+    if row.choices or row.kind == ONE_OR_SEVERAL:
+        constraints.append(row.expected)
     if row.read_only:
-        fixed = "cannot change while the node is configured"
-        descriptor.additional_constraints = f"{row.expected}; {fixed}" if row.choices else fixed
+        constraints.append("cannot change while the node is configured")
+    descriptor.additional_constraints = "; ".join(constraints)
     if row.minimum is not None and row.maximum is not None:
         if row.kind == "integer":
             descriptor.integer_range = [IntegerRange(from_value=int(row.minimum), to_value=int(row.maximum))]

@@ -180,7 +180,7 @@ def camera_status(counts: Counts, recent: Summary, stale_after: float, *, read: 
     """
     level, message = _judge(counts, recent, stale_after if read else math.inf)
     if level is Level.OK and not read:
-        message = "not read: nobody subscribes to this camera's label, overlay or label_color"
+        message = "not read: nobody subscribes to this camera's label, overlay, label_color or confidence"
     values = {
         "frames in": str(counts.received),
         "frames out": str(counts.published),

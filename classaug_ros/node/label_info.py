@@ -9,7 +9,7 @@ from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import QoSDurabilityPolicy, QoSProfile, QoSReliabilityPolicy
 from std_msgs.msg import String
 
-from classaug_ros.rules import Rules
+from classaug_ros.rules import RuleSet
 
 try:
     import vision_msgs.msg as vision_msgs
@@ -31,7 +31,7 @@ class LabelInfoTopics:
         if vision_msgs is not None:
             self._vision = node.create_lifecycle_publisher(vision_msgs.LabelInfo, "~/label_info/vision_msgs", _LATCHED)
 
-    def publish(self, rules: Rules) -> None:
+    def publish(self, rules: RuleSet) -> None:
         """Publish ids, names, colours and sources of the output classes; for those who come later too."""
         self._json.publish(String(data=json.dumps(rules.label_info())))
         if self._vision is not None:

@@ -7,6 +7,7 @@ import traceback
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from functools import wraps
+from typing import Any
 
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
@@ -17,7 +18,7 @@ from rclpy.parameter import Parameter
 from std_srvs.srv import Trigger
 
 from classaug_ros.errors import ClassaugError
-from classaug_ros.node.camera_topics import CameraTopics
+from classaug_ros.node.camera_topics import OUTPUTS, CameraTopics
 from classaug_ros.node.declared import NodeParameters
 from classaug_ros.node.diagnostics import Level, Status, camera_status
 from classaug_ros.node.label_info import LabelInfoTopics
@@ -103,8 +104,8 @@ class ClassaugNode(LifecycleNode):
             undo.callback(self._label_info.destroy)
             service = self.create_service(Trigger, "~/reload_rules", self._reload_rules)
             undo.callback(self.destroy_service, service)
-            self._table.freeze(True)
-            undo.callback(self._table.freeze, False)
+            self._table.freeze(self._agree)
+            undo.callback(self._table.thaw)
             self._undo_configure = undo.pop_all()
         self._loaded, self._cameras = loaded, cameras
         self._state = "inactive"
@@ -116,14 +117,13 @@ class ClassaugNode(LifecycleNode):
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Start the worker and read the cameras whose results somebody wants."""
         super().on_activate(state)
-        rules, alpha = self._loaded.rules, self.get_parameter("overlay_alpha").value
-        self._worker = Worker(self._loaded.pipeline, rules, alpha, self._cameras, self.get_logger().warning)
+        self._worker = Worker(self._loaded.pipeline, self._loaded.terms, self._cameras, self.get_logger().warning)
         self._undo_activate.callback(self._worker.stop)
-        self._label_info.publish(rules)
+        self._label_info.publish(self._loaded.rules)
         for name, topics in self._cameras.items():
             self._undo_activate.callback(topics.deactivate)
             topics.activate(self._worker.intake(name))
-            self.get_logger().info(f"camera {name}: {topics.image_topic} -> ~/{name}/label, overlay, label_color")
+            self.get_logger().info(f"camera {name}: {topics.image_topic} -> ~/{name}/{', '.join(OUTPUTS)}")
         self._state = "active"
         self.get_logger().info("active")
         return TransitionCallbackReturn.SUCCESS
@@ -173,20 +173,26 @@ class ClassaugNode(LifecycleNode):
             self.get_logger().error(response.message)
             return response
         renamed = reloaded.rules.label_info() != self._loaded.rules.label_info()
-        self._loaded = reloaded
-        if self._worker is not None:
-            self._worker.rules = reloaded.rules
-            if renamed:
-                self._label_info.publish(reloaded.rules)
+        self._use(reloaded)
+        if self._worker is not None and renamed:
+            self._label_info.publish(reloaded.rules)
         response.success = True
-        response.message = reloaded.rules_in_short()
+        response.message = "; ".join(reloaded.rules_in_short())
         self.get_logger().info(response.message)
         return response
 
+    def _agree(self, changes: Mapping[str, Any]) -> None:
+        """Refuse new values of parameters, ConfigError, that contradict the rules in use."""
+        self._loaded.tuned(changes)
+
     def _parameters_changed(self, parameters: list[Parameter]) -> None:
-        for parameter in parameters:
-            if parameter.name == "overlay_alpha" and self._worker is not None:
-                self._worker.alpha = parameter.value
+        if self._state in ("inactive", "active"):
+            self._use(self._loaded.tuned({parameter.name: parameter.value for parameter in parameters}))
+
+    def _use(self, loaded: Loaded) -> None:
+        self._loaded = loaded
+        if self._worker is not None:
+            self._worker.terms = loaded.terms
 
     def _publish_diagnostics(self) -> None:
         statuses = {f"{self.get_name()}: node": self._node_status()}

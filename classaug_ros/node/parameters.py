@@ -5,10 +5,11 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from classaug_ros.decision import Decision
 from classaug_ros.errors import ConfigError
 from classaug_ros.node.cameras import Turns
 from classaug_ros.node.table import RULES, TABLE, camera_of, rows
@@ -16,6 +17,7 @@ from classaug_ros.node.table import RULES, TABLE, camera_of, rows
 _CAMERA_NAME = re.compile(r"[A-Za-z](_?[A-Za-z0-9])*")
 _STANDARD = ("use_sim_time", "start_type_description_service")
 _STANDARD_PREFIX = "qos_overrides."
+_DECISION = tuple(field.name for field in fields(Decision))
 
 
 @dataclass(frozen=True)
@@ -30,13 +32,17 @@ class CameraSettings:
 
 @dataclass(frozen=True)
 class Settings:
-    """The checked parameters. ``rules_file`` is None when the ``rules`` parameters are to be used."""
+    """The checked parameters.
+
+    ``rules_files`` are in the order of ``sub_models``; there is none when the ``rules`` parameters are to be used.
+    """
 
     cameras: tuple[CameraSettings, ...]
     main_model: Path
-    sub_model: Path
-    rules_file: Path | None
+    sub_models: tuple[Path, ...]
+    rules_files: tuple[Path, ...]
     rules: Mapping[str, object]
+    decision: Decision
     image_reliability: str
     image_depth: int
     overlay_alpha: float
@@ -44,6 +50,16 @@ class Settings:
     concurrent: bool
     stale_after: float
     autostart: bool
+
+    def tuned(self, changes: Mapping[str, Any]) -> Settings:
+        """Return the settings with changed values of those parameters that may change with every frame.
+
+        Args:
+            changes: checked values by name; the other parameters among them are left as they are.
+        """
+        how = {name: changes[name] for name in _DECISION if name in changes}
+        alpha = changes.get("overlay_alpha", self.overlay_alpha)
+        return replace(self, decision=replace(self.decision, **how), overlay_alpha=alpha)
 
 
 def camera_names(given: Mapping[str, Any]) -> tuple[str, ...]:
@@ -99,16 +115,23 @@ def _missing_or_contradictory(values: Mapping[str, Any]) -> Iterator[str]:
         if row.required and values.get(row.name) == "":
             yield f"parameter {row.name} is not set; give it the model file, or its folder"
     from_parameters = any(name.startswith(RULES) and value is not None for name, value in values.items())
-    rules_file = values.get("rules_file")
-    if rules_file and from_parameters:
+    subs, files = (_entries(values.get(name, "")) for name in ("sub_model", "rules_file"))
+    if files and from_parameters:
         yield "rules_file and rules.* parameters are both given; give the rules in one of the two ways"
-    if rules_file == "" and not from_parameters:
+    elif from_parameters and len(subs) > 1:
+        yield f"sub_model names {len(subs)} models, and rules.* are rules of one; name a file for each in rules_file"
+    elif not from_parameters and values.get("rules_file") == "":
         yield "no rules: set rules_file, or give the file `classaug learn` wrote with --params-file"
+    elif subs and files and len(subs) != len(files):
+        yield (
+            f"sub_model names {_count(subs, 'model')} and rules_file {_count(files, 'file')}; give one rules file per "
+            "sub model, in the same order"
+        )
 
 
 def _settings(cameras: Iterable[str], values: Mapping[str, Any]) -> Settings:
-    def path(name: str) -> Path:
-        return Path(values[name]).expanduser()
+    def paths(name: str) -> tuple[Path, ...]:
+        return tuple(Path(entry).expanduser() for entry in _entries(values[name]))
 
     return Settings(
         cameras=tuple(
@@ -120,14 +143,15 @@ def _settings(cameras: Iterable[str], values: Mapping[str, Any]) -> Settings:
             )
             for name in cameras
         ),
-        main_model=path("main_model"),
-        sub_model=path("sub_model"),
-        rules_file=path("rules_file") if values["rules_file"] else None,
+        main_model=paths("main_model")[0],
+        sub_models=paths("sub_model"),
+        rules_files=paths("rules_file"),
         rules={
             name.removeprefix(RULES): value
             for name, value in values.items()
             if name.startswith(RULES) and value is not None
         },
+        decision=Decision(**{name: values[name] for name in _DECISION}),
         image_reliability=values["image_reliability"],
         image_depth=values["image_depth"],
         overlay_alpha=values["overlay_alpha"],
@@ -136,6 +160,17 @@ def _settings(cameras: Iterable[str], values: Mapping[str, Any]) -> Settings:
         stale_after=values["stale_after"],
         autostart=values["autostart"],
     )
+
+
+def _entries(value: str | tuple[str, ...]) -> tuple[str, ...]:
+    """Return the strings of a parameter that is one or several; none where it is empty."""
+    if isinstance(value, tuple):
+        return value
+    return (value,) if value else ()
+
+
+def _count(entries: tuple[str, ...], what: str) -> str:
+    return f"{len(entries)} {what}{'s' * (len(entries) != 1)}"
 
 
 def is_standard(name: str) -> bool:

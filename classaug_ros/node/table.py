@@ -4,16 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Any, Literal, cast
+from typing import Any, Literal, cast, get_args
 
 from classaug_ros.errors import ConfigError
-from classaug_ros.rules import RULES_PARAMETERS
+from classaug_ros.rules import RULES_PARAMETERS, Prefer
 
-Kind = Literal["bool", "integer", "double", "string", "string_array", "integer_array"]
+Kind = Literal[
+    "bool", "integer", "double", "string", "string_array", "integer_array", "double_array", "string or string_array"
+]
+ONE_OR_SEVERAL: Kind = "string or string_array"
 
 _CAMERA = "<camera>"
 RULES = "rules."
 _ITEM_TYPES: dict[str, type] = {"bool": bool, "integer": int, "double": float, "string": str}
+_EXPECTED: dict[Kind, str] = {
+    "bool": "true or false",
+    "integer": "an integer",
+    "double": "a number",
+    "string": "a string",
+    "string_array": "a list of strings",
+    "integer_array": "a list of integers",
+    "double_array": "a list of numbers",
+    ONE_OR_SEVERAL: "a string, or a list of strings that are not empty",
+}
 
 
 @dataclass(frozen=True)
@@ -49,8 +62,7 @@ class Row:
     @property
     def expected(self) -> str:
         """What a value must be, in words."""
-        words = {"integer": "an integer", "double": "a number", "bool": "true or false", "string": "a string"}
-        text = words.get(self.kind, f"a list of {self.kind.removesuffix('_array')}s")
+        text = _EXPECTED[self.kind]
         if self.choices:
             return "one of " + ", ".join(self.choices)
         if self.minimum is None or self.maximum is None:
@@ -58,25 +70,28 @@ class Row:
         return f"{text} from {self.minimum:g} to {self.maximum:g}"
 
     def check(self, value: Any) -> Any:
-        """Return the value in the row's type (an integer given for a double becomes one; arrays become tuples).
+        """Return the value in the row's type (integers given for doubles become such; arrays become tuples).
 
         Raises:
             ConfigError: the value is of another type, out of range, or none of the choices.
         """
-        array = self.kind.endswith("_array")
-        if self.kind == "double" and type(value) is int:
-            value = float(value)
-        if array and not isinstance(value, str) and isinstance(value, Iterable):
-            value = tuple(value)
-        elif array:
-            raise self._error(value)
-        item = _ITEM_TYPES[self.kind.removesuffix("_array")]
+        several = isinstance(value, Iterable) and not isinstance(value, str)
+        entries = tuple(value) if several else (value,)
+        item = _ITEM_TYPES[self.kind.rpartition(" ")[2].removesuffix("_array")]
+        if item is float:
+            entries = tuple(float(entry) if type(entry) is int else entry for entry in entries)
+        checked = entries if several else entries[0]
         # The very type: to Python, true is an integer.
-        if any(type(entry) is not item for entry in (value if array else (value,))) or not self._allows(value):
-            raise self._error(value)
-        return value
+        if any(type(entry) is not item for entry in entries) or not self._allows(checked):
+            raise self._error(entries if several else value)
+        return checked
 
     def _allows(self, value: Any) -> bool:
+        several = isinstance(value, tuple)
+        if self.kind == ONE_OR_SEVERAL:
+            return not several or (value != () and "" not in value)
+        if several != self.kind.endswith("_array"):
+            return False
         if self.choices:
             return value in self.choices
         return self.minimum is None or self.maximum is None or self.minimum <= value <= self.maximum
@@ -88,13 +103,44 @@ class Row:
 
 TABLE: tuple[Row, ...] = (
     Row("main_model", "string", "", "Main model: the model file, or its folder.", required=True),
-    Row("sub_model", "string", "", "Sub model: the model file, or its folder.", required=True),
+    Row(
+        "sub_model",
+        ONE_OR_SEVERAL,
+        "",
+        "Sub model: the model file, or its folder. Several: a list, in order of precedence.",
+        required=True,
+    ),
     Row(
         "rules_file",
-        "string",
+        ONE_OR_SEVERAL,
         "",
-        "Rules written by `classaug learn`. Empty: the rules.* parameters are used, as `--params-file rules.yaml` "
-        "gives them. Read again at ~/reload_rules.",
+        "Rules written by `classaug learn`; of several sub models a list, in the same order. Empty: the rules.* "
+        "parameters are used, which `--params-file rules.yaml` gives for one sub model. Read again at ~/reload_rules.",
+        read_only=False,
+    ),
+    Row(
+        "prefer",
+        "string",
+        "evidence",
+        "What decides which main class a pixel has, with rules of kind probability: evidence weighs both models, main "
+        "leaves it to the main model. Rules of kind table always leave it to the main model.",
+        choices=get_args(Prefer),
+        read_only=False,
+    ),
+    Row(
+        "min_confidence",
+        "double",
+        0.0,
+        "Pixels less confident than this are left unlabelled; 0 labels all.",
+        0.0,
+        1.0,
+        read_only=False,
+    ),
+    Row(
+        "contours",
+        "bool",
+        False,
+        "Let the labels follow the edges of the image; needs rules of kind probability.",
         read_only=False,
     ),
     Row("cameras", "string_array", ("camera",), "Names of the cameras; each has its own topics."),
@@ -144,8 +190,8 @@ TABLE: tuple[Row, ...] = (
         1.0,
         read_only=False,
     ),
-    Row("threads", "integer", 0, "Processor cores used by both models together; 0 is all of them.", 0, 256),
-    Row("concurrent", "bool", True, "Run both models at once, with the cores divided between them."),
+    Row("threads", "integer", 0, "Processor cores used by all models together; 0 is all of them.", 0, 256),
+    Row("concurrent", "bool", True, "Run all models at once, with the cores divided among them."),
     Row(
         "stale_after",
         "double",

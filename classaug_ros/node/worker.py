@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
+from classaug_ros.decision import Decision
 from classaug_ros.errors import ClassaugError, ImageError
 from classaug_ros.images import Frame
 from classaug_ros.node.cameras import Arrival, NewestFrames, Outcome, Turns
 from classaug_ros.node.diagnostics import Finished, Recent
 from classaug_ros.node.stages import Laps, Passage, Stages
 from classaug_ros.pipeline import Augmented, Inferred, Pipeline
-from classaug_ros.rules import Rules
+from classaug_ros.rules import RuleSet
 
 LOG_PERIOD = 5.0
 """Seconds between two log lines about frames of one camera."""
@@ -30,9 +31,25 @@ class Wanted:
     label: bool
     overlay: bool
     color: bool
+    confidence: bool
 
     def __bool__(self) -> bool:
-        return self.label or self.overlay or self.color
+        return self.label or self.overlay or self.color or self.confidence
+
+
+@dataclass(frozen=True, eq=False)
+class Terms:
+    """On what terms frames are fused.
+
+    Attributes:
+        rules: the rules of every sub model.
+        decision: how labels are decided for; the rules can do it.
+        alpha: share of the colours in the overlay, 0..1.
+    """
+
+    rules: RuleSet
+    decision: Decision
+    alpha: float
 
 
 class Camera(Protocol):
@@ -84,14 +101,13 @@ class Worker:
     is decoded. Each of these three steps has one frame at a time, and no frame overtakes another. The next frame is
     taken only when a core is free for it: one taken earlier would be an older one.
 
-    ``rules`` and ``alpha`` may be replaced at any time: each frame is worked on with one value of them.
+    ``terms`` may be replaced at any time: each frame is fused wholly on one of them.
     """
 
     def __init__(
         self,
         pipeline: Pipeline,
-        rules: Rules,
-        alpha: float,
+        terms: Terms,
         cameras: Mapping[str, Camera],
         log: Callable[[str], None],
     ) -> None:
@@ -99,13 +115,11 @@ class Worker:
 
         Args:
             pipeline: used by this worker alone, and left open when it stops.
-            rules: the rules to begin with.
-            alpha: share of the colours in the overlay, 0..1.
+            terms: those to begin with.
             cameras: where messages go and come from, by name.
             log: takes a line about frames refused or failed.
         """
-        self.rules = rules
-        self.alpha = alpha
+        self.terms = terms
         self.frames = NewestFrames({name: camera.turns for name, camera in cameras.items()})
         self.recent = {camera: Recent(time.monotonic()) for camera in cameras}
         self._pipeline = pipeline
@@ -169,10 +183,16 @@ class Worker:
         return finishing.result()
 
     def _finish(self, arrival: Arrival, inferred: Inferred, wanted: Wanted, laps: Laps) -> Finished:
-        camera = self._cameras[arrival.camera]
+        camera, terms = self._cameras[arrival.camera], self.terms
         laps.lap("wait")
         augmented = self._pipeline.fuse(
-            inferred, self.rules, color=wanted.color, overlay=wanted.overlay, alpha=self.alpha
+            inferred,
+            terms.rules,
+            terms.decision,
+            confidence=wanted.confidence,
+            color=wanted.color,
+            overlay=wanted.overlay,
+            alpha=terms.alpha,
         )
         laps.lap("fusion")
         camera.publish(arrival.message, augmented, wanted)

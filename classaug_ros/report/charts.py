@@ -33,21 +33,22 @@ class Series:
     style: str | None = None
 
 
-def key_line(*styles: str) -> Markup:
-    """Tell what ``main``, ``rules`` and ``sub`` are in the charts: a swatch and a name for each that is asked for."""
-    names = {"main": "main model alone", "rules": "rules", "sub": "sub model alone"}
-    entries = [(element("span", class_=f"swatch {style}"), f"{names[style]} ") for style in styles]
+def key_line(**names: str) -> Markup:
+    """Tell what styles stand for in charts, by style: a swatch and a name for each."""
+    entries = [(element("span", class_=f"swatch {style}"), f"{name} ") for style, name in names.items()]
     return element("p", *(part for entry in entries for part in entry), class_="key-line")
 
 
-def bars(main: float | None, rules: float | None, sub: float | None) -> Markup:
-    """Draw the IoU of a class, per cent: main model above the rules, and the sub model as a mark."""
+def bars(main: float | None, rules: float | None, subs: Sequence[float | None]) -> Markup:
+    """Draw the IoU of a class, per cent: main model above the rules, and each sub model as a mark."""
     parts = [element("line", class_="base", x1=0.0, x2=0.0, y1=0, y2=18, vector_effect="non-scaling-stroke")]
     for style, value, top, height in (("main", main, 2, 6), ("rules", rules, 9, 7)):
         if value is not None:
             parts.append(element("rect", class_=style, x=0, y=top, width=value, height=height))
-    if sub is not None:
-        parts.append(element("line", class_="sub", x1=sub, x2=sub, y1=0, y2=18, vector_effect="non-scaling-stroke"))
+    for sub in subs:
+        if sub is not None:
+            mark = element("line", class_="sub", x1=sub, x2=sub, y1=0, y2=18, vector_effect="non-scaling-stroke")
+            parts.append(mark)
     return element("svg", *parts, class_="bars", viewBox="0 0 100 18", preserveAspectRatio="none", aria_hidden="true")
 
 
@@ -70,15 +71,13 @@ def histogram(values: Sequence[float], unit: str, what: str) -> Markup:
     counts = [0] * BINS
     for value in ordered:
         counts[min(int(value / top * BINS), BINS - 1)] += 1
-    plot = _Plot(0, top, ceiling(max(counts)), counts_y=True)
+    plot = Plot(0, top, ceiling(max(counts)), counts_y=True)
     drawn = []
     for index, count in enumerate(counts):
         more = index == BINS - 1 and ordered[-1] > top
-        start, end = plot.x(index * top / BINS), plot.x((index + 1) * top / BINS)
+        start, end = index * top / BINS, (index + 1) * top / BINS
         span = f"from {index * top / BINS:.4g} {unit}" if more else f"to {(index + 1) * top / BINS:.4g} {unit}"
-        title = element("title", f"{span}: {count} {what}")
-        box = {"x": start + 0.5, "y": plot.y(count), "width": end - start - 1, "height": plot.y(0) - plot.y(count)}
-        drawn.append(element("rect", title, class_="more" if more else "rules", **box))
+        drawn.append(plot.bar(start, end, count, f"{span}: {count} {what}", "more" if more else "rules"))
     if ordered[-1] > top:
         drawn.append(element("text", f"and up to {ordered[-1]:.4g}", x=plot.x(top), y=TOP - 9, text_anchor="end"))
     return plot.draw(drawn, unit, what)
@@ -89,7 +88,7 @@ def areas(xs: Sequence[float], series: Sequence[Series], x_unit: str) -> Markup:
     xs, series = _thinned(xs, series)
     if len(xs) == 1:  # a single frame is drawn as wide as the chart
         xs, series = [xs[0], xs[0] + 1], [Series(s.name, [s.values[0]] * 2, s.color, s.style) for s in series]
-    plot = _Plot(xs[0], xs[-1], 100, counts_x=x_unit == FRAMES)
+    plot = Plot(xs[0], xs[-1], 100, counts_x=x_unit == FRAMES)
     base = [0.0] * len(xs)
     drawn = []
     for one in series:
@@ -106,7 +105,7 @@ def lines(xs: Sequence[float], series: Sequence[Series], x_unit: str, what: str,
     """Draw values of 0 and more over ascending positions, at least one; lines are broken where there is none."""
     xs, series = _thinned(xs, series)
     most = max((value for one in series for value in one.values if value is not None), default=1.0)
-    plot = _Plot(xs[0], xs[-1] if len(xs) > 1 else xs[0] + 1, top or ceiling(most or 1.0), counts_x=x_unit == FRAMES)
+    plot = Plot(xs[0], xs[-1] if len(xs) > 1 else xs[0] + 1, top or ceiling(most or 1.0), counts_x=x_unit == FRAMES)
     drawn = []
     for one in series:
         pen, path = "M", []
@@ -134,7 +133,7 @@ def ticks(low: float, high: float, most: int, *, whole: bool = False) -> list[fl
 
 
 @dataclass(frozen=True)
-class _Plot:
+class Plot:
     """Axes from (left, 0) to (right, top); the marks of an axis that counts things are whole numbers."""
 
     left: float
@@ -144,15 +143,25 @@ class _Plot:
     counts_y: bool = False
 
     def x(self, value: float) -> float:
+        """Return where a value along the axis lies, in the chart's units."""
         return LEFT + (value - self.left) / (self.right - self.left) * (WIDTH - LEFT - RIGHT)
 
     def y(self, value: float) -> float:
+        """Return how far down a value lies; one above the top lies at the top."""
         return HEIGHT - BOTTOM - min(value / self.top, 1) * (HEIGHT - TOP - BOTTOM)
 
     def at(self, x: float, y: float) -> str:
+        """Return where a point lies, as SVG has it in paths."""
         return f"{self.x(x):.1f},{self.y(y):.1f}"
 
+    def bar(self, start: float, end: float, height: float, title: str, style: str) -> Markup:
+        """Draw a bar between two positions along the axis."""
+        left, right, top = self.x(start), self.x(end), self.y(height)
+        box = {"x": left + 0.5, "y": top, "width": right - left - 1, "height": self.y(0) - top}
+        return element("rect", element("title", title), class_=style, **box)
+
     def draw(self, drawn: Sequence[Markup], x_unit: str, what: str) -> Markup:
+        """Return the chart of what was drawn, with its grid, marks and the names of both axes."""
         grid = []
         for value in ticks(0, self.top, 4, whole=self.counts_y):
             y = self.y(value)

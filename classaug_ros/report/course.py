@@ -10,7 +10,7 @@ import numpy as np
 
 from classaug_ros.report import charts
 from classaug_ros.report.charts import Series
-from classaug_ros.report.markdown import mean_shares
+from classaug_ros.report.markdown import in_use, mean_shares
 from classaug_ros.report.markup import Markup, element, rgb
 
 SHOWN = 12  # classes with an area of their own
@@ -33,7 +33,7 @@ def over_time(report: Mapping[str, Any]) -> Markup:
         frames = [frame for frame in report["frames"] if frame["camera"] == camera]
         if camera:
             parts.append(element("h3", camera))
-        parts += _camera(frames, largest, output, legend)
+        parts += _camera(report, frames, largest, legend)
     return element("section", element("h2", "Over time", id="time"), *parts)
 
 
@@ -44,7 +44,7 @@ def latency(report: Mapping[str, Any]) -> Markup:
         values, what = live["latency_ms"], "From an image to its label, at a subscriber of the running node."
     else:
         values = [1000 * frame["seconds"] for frame in report["frames"]]
-        what = "Both models and fusion, for each frame, on the machine that evaluated."
+        what = "All models, fusion and its confidence, for each frame, on the machine that evaluated."
     parts = [element("p", what, class_="note")]
     if "sent" in live:
         counts = [(name, count) for name, count in live.items() if isinstance(count, int)]
@@ -67,9 +67,10 @@ def latency(report: Mapping[str, Any]) -> Markup:
 
 
 def _camera(
-    frames: Sequence[Mapping[str, Any]], largest: Sequence[int], output: Sequence[Mapping[str, Any]], legend: Markup
+    report: Mapping[str, Any], frames: Sequence[Mapping[str, Any]], largest: Sequence[int], legend: Markup
 ) -> list[Markup]:
     """Return the charts of one camera."""
+    output, used = report["output"], report["in_use"]
     xs, unit = _positions(frames)
     series = [
         Series(output[k]["name"], [frame["shares"][k] for frame in frames], rgb(output[k]["color"])) for k in largest
@@ -77,12 +78,13 @@ def _camera(
     rest = [max(1 - sum(frame["shares"][k] for k in largest), 0.0) for frame in frames]
     areas = charts.areas(xs, [*series, Series("all others", rest, REST)], unit)
     drawn = [element("div", legend, areas, class_="together")]
-    if len(frames) > 1 and any(frame["miou"]["rules"] is not None for frame in frames):
+    if len(frames) > 1 and any(frame["miou"][used] is not None for frame in frames):
+        title = in_use(report)["title"]
         scores = [
-            Series(title, [frame["miou"][method] for frame in frames], style=style)
-            for method, title, style in (("main_only", "main model alone", "main"), ("rules", "rules", "rules"))
+            Series(name, [frame["miou"][method] for frame in frames], style=style)
+            for method, name, style in (("main_only", "main alone", "main"), (used, title, "rules"))
         ]
-        key = charts.key_line("main", "rules")
+        key = charts.key_line(main="main alone", rules=title)
         lines = charts.lines(xs, scores, unit, "mIoU % of the frame", 100)
         drawn.append(element("div", key, lines, class_="together"))
     return [element("div", *drawn, class_="pair")]

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from classaug_ros.report import course, scores, shown
+from classaug_ros.report import course, reliability, scores, shown
 from classaug_ros.report.markdown import origin
 from classaug_ros.report.markup import Markup, element, join
 from classaug_ros.report.pictures import Shot
@@ -47,6 +47,8 @@ def _sections(report: Mapping[str, Any], pictures: Mapping[str, Sequence[Shot]])
     if report["classes"]:
         sections["scores"] = ("Scores", scores.table_2(report))
         sections["classes"] = ("Classes", scores.per_class(report))
+        sections["edges"] = ("Near edges", scores.near_edges(report))
+        sections["calibration"] = ("Calibration", reliability.reliability(report))
         sections["confusion"] = ("Confusion", scores.confusion_matrix(report))
     if "turned" in report:
         sections["turned"] = ("What turned into what", shown.turned(report))
@@ -69,7 +71,8 @@ def _key(report: Mapping[str, Any]) -> Markup:
 def _subtitle(report: Mapping[str, Any]) -> str:
     made = report["provenance"]
     models = " · ".join(f"{role} {model['name']}" for role, model in made["models"].items())
-    return f"{made['images']:,} images · {models} · {made['created'][:10]}"
+    title = report["methods"][report["in_use"]]["title"]
+    return f"{made['images']:,} images · {models} · {title} · {made['created'][:10]}"
 
 
 def _provenance(report: Mapping[str, Any]) -> Markup:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -14,9 +14,10 @@ from classaug_ros import fusion
 from classaug_ros.data.examples import Example, Source
 from classaug_ros.drawing import shrunk
 from classaug_ros.evaluation.evaluate import Prediction
+from classaug_ros.evaluation.methods import MAIN_ONLY, TITLES, in_use
 from classaug_ros.evaluation.scoring import scoring_for
 from classaug_ros.labels import LabelMap
-from classaug_ros.rules import Rules
+from classaug_ros.rules import RuleSet
 from classaug_ros.task import Task
 
 KEPT = 3  # frames of each kind
@@ -35,8 +36,8 @@ class Shot:
     Attributes:
         position: of the frame in the evaluation, from 0.
         size: (H, W) of every picture.
-        views: JPEG files by what they show: ``image``, ``truth`` (only with ground truth), ``main model alone``
-            and ``rules``.
+        views: JPEG files by what they show: ``image``, ``truth`` (only with ground truth), ``main alone``, and
+            the rules in use by their kind, such as ``table rules``.
     """
 
     position: int
@@ -54,18 +55,19 @@ class _Ranked:
 class Pictures:
     """A watcher of an evaluation that keeps pictures of a few telling frames, and no more than these in memory."""
 
-    def __init__(self, source: Source, task: Task, rules: Rules) -> None:
+    def __init__(self, source: Source, tasks: Sequence[Task], rules: RuleSet) -> None:
         """Watch the evaluation of a source.
 
         Args:
             source: what is evaluated.
-            task: the task the rules were learned for.
+            tasks: the task of each sub model that its rules were learned for.
             rules: the rules.
         """
+        self._in_use = in_use(rules)
         self._scored = source.truth is not None
         self._apart = max(1, len(source) // APART)
         self._colors = rules.output.palette()
-        self._truth = truth_palette(source, task, rules)
+        self._truth = truth_palette(source, tasks, rules)
         self._count = 0
         self._kept: dict[str, list[_Ranked]] = {title: [] for title, _ in self._rankings()}
 
@@ -91,11 +93,14 @@ class Pictures:
         if not self._scored:
             return [("Changed most by the rules", _changed)]
         return [
-            ("Gained most over the main model alone", lambda prediction: _told(_gain(prediction))),
-            ("Lost most against the main model alone", lambda prediction: _told(-_gain(prediction))),
-            ("Best frames of the rules", lambda prediction: prediction.score.miou["rules"]),
-            ("Worst frames of the rules", lambda prediction: -prediction.score.miou["rules"]),
+            ("Gained most over main alone", lambda prediction: _told(self._gain(prediction))),
+            ("Lost most against main alone", lambda prediction: _told(-self._gain(prediction))),
+            ("Best frames of the rules", lambda prediction: prediction.score.miou[self._in_use]),
+            ("Worst frames of the rules", lambda prediction: -prediction.score.miou[self._in_use]),
         ]
+
+    def _gain(self, prediction: Prediction) -> float:
+        return prediction.score.miou[self._in_use] - prediction.score.miou[MAIN_ONLY]
 
     def _rivals(self, title: str, value: float, camera: str, position: int) -> list[_Ranked] | None:
         """Return which of the kept stay beside a new one, or None where it is not kept itself."""
@@ -118,12 +123,12 @@ class Pictures:
         if example.truth is not None:
             views["truth"] = painted(example.truth, self._truth)
         # A main class has the same id and colour among the output classes.
-        views["main model alone"] = painted(prediction.main, self._colors)
-        views["rules"] = painted(prediction.output, self._colors)
+        views[TITLES[MAIN_ONLY]] = painted(prediction.main, self._colors)
+        views[TITLES[self._in_use]] = painted(prediction.output, self._colors)
         return Shot(position, size, views)
 
 
-def truth_palette(source: Source, task: Task, rules: Rules) -> NDArray[np.uint8]:
+def truth_palette(source: Source, tasks: Sequence[Task], rules: RuleSet) -> NDArray[np.uint8]:
     """Return the colour of each value of a source's ground truth, (256 or 65536) x 3 uint8 RGB.
 
     It is that of the output class that counts as the same in the scores (the first, where there are several); grey
@@ -131,9 +136,9 @@ def truth_palette(source: Source, task: Task, rules: Rules) -> NDArray[np.uint8]
     """
     if source.truth is None:
         return np.zeros((1, 3), np.uint8)
-    scoring = scoring_for(source.truth, task)
+    scoring = scoring_for(source.truth, tasks)
     palette = np.zeros((source.truth.classes.unlabelled + 1, 3), np.uint8)
-    output = scoring.predictions["rules"].tolist()
+    output = scoring.predictions[in_use(rules)].tolist()
     for number in source.truth.present:
         name, scored = source.truth.classes.names[number], int(scoring.truth[number])
         if name in rules.output.names:
@@ -141,10 +146,6 @@ def truth_palette(source: Source, task: Task, rules: Rules) -> NDArray[np.uint8]
         else:
             palette[number] = rules.output.colors[output.index(scored)] if scored in output else NO_OUTPUT
     return palette
-
-
-def _gain(prediction: Prediction) -> float:
-    return prediction.score.miou["rules"] - prediction.score.miou["main_only"]
 
 
 def _told(gain: float) -> float:

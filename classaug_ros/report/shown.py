@@ -7,19 +7,20 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from classaug_ros.report import charts
-from classaug_ros.report.markdown import mean_shares, number
+from classaug_ros.report.markdown import in_use, mean_shares, number
 from classaug_ros.report.markup import Markup, element, join, rgb
 from classaug_ros.report.pictures import Shot
 from classaug_ros.report.scores import difference
 
 LISTED = 3  # classes a main class turned into that are told by name
+UNLABELLED = {"name": "unlabelled", "color": (0, 0, 0)}
 LEAST = 0.0005  # share of a main class's pixels that is told
 
 
 def turned(report: Mapping[str, Any]) -> Markup:
     """Return what each main class that occurs became."""
-    output, counts = report["output"], report["turned"]
-    every = sum(map(sum, counts)) or 1
+    output, counts = [*report["output"], UNLABELLED], report["turned"]
+    title, every = in_use(report)["title"], sum(map(sum, counts)) or 1
     changed = every - sum(row[number] for number, row in enumerate(counts))
     rows, same = [], []
     for main, row in sorted(enumerate(counts), key=lambda item: -sum(item[1])):
@@ -36,7 +37,7 @@ def turned(report: Mapping[str, Any]) -> Markup:
     return element(
         "section",
         element("h2", "What main classes turned into", id="turned"),
-        element("p", f"The rules changed {100 * changed / every:.1f} % of all pixels.", class_="note"),
+        element("p", f"The {title} changed {100 * changed / every:.1f} % of all pixels.", class_="note"),
         element("div", table, class_="scroll") if rows else "",
         element("p", f"Left as they are: {', '.join(same)}.", class_="note") if same else "",
     )
@@ -103,7 +104,7 @@ def _turned_row(main: int, shares: Sequence[float], part: float, output: Sequenc
 
 def _shot(report: Mapping[str, Any], shot: Shot) -> Markup:
     frame = report["frames"][shot.position]
-    main, rules = frame["miou"]["main_only"], frame["miou"]["rules"]
+    main, used = frame["miou"]["main_only"], frame["miou"][report["in_use"]]
     views = [
         element(
             "div",
@@ -119,6 +120,6 @@ def _shot(report: Mapping[str, Any], shot: Shot) -> Markup:
         )
         for what, data in shot.views.items()
     ]
-    score = "" if rules is None else f"mIoU {number(rules)} ({difference(rules, main)} against main alone)"
+    score = "" if used is None else f"mIoU {number(used)} ({difference(used, main)} against main alone)"
     caption = element("figcaption", element("b", frame_name(frame)), f"  {score}")
     return element("figure", caption, element("div", join(views), class_="views"), class_="shot")

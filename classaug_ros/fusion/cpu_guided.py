@@ -1,0 +1,150 @@
+"""Labels that follow the image's edges, compiled by Numba; equal to ``naive_evidence.guided_label_map`` bit for bit."""
+
+from __future__ import annotations
+
+from concurrent.futures import Executor
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from classaug_ros.fusion.compiled import compiled
+from classaug_ros.fusion.cpu import LEAST, cell_starts, in_halves, winners
+from classaug_ros.fusion.cpu_evidence import interpolated
+from classaug_ros.fusion.geometry import source_coordinates
+from classaug_ros.fusion.naive_evidence import EDGE, Scores, averaged, guide_grid
+from classaug_ros.labels import LabelMap
+
+
+def guided_label_map(
+    scores: Scores, brightness: NDArray[np.uint8], dtype: np.dtype[Any], workers: Executor | None = None
+) -> LabelMap:
+    """Return labels that follow the image's edges; see ``naive_evidence.guided`` and ``guided_label_map``."""
+    ids = np.unique(winners(scores.values, workers))
+    height, width = brightness.shape
+    won = Scores(scores.values[ids], scores.convention)
+    grid = guide_grid(won, (height, width))
+    values = interpolated(won, grid, (height, width), workers)
+    guide = averaged(brightness, values.shape[1:], grid.convention)
+    black, white = np.empty_like(values), np.empty_like(values)
+    in_halves(lambda part: _bend(values, guide, EDGE, black, white, part.start, part.stop), len(ids), workers)
+    _, h, w = black.shape
+    row, down = source_coordinates(height, h, grid.convention)
+    column, right = source_coordinates(width, w, grid.convention)
+    rows, columns = cell_starts(row, max(h - 1, 1)), cell_starts(column, max(w - 1, 1))
+    labels = np.empty((height, width), dtype)
+    in_halves(
+        lambda part: _fill_guided(
+            *(black, white, ids, brightness, rows, columns, down, right, labels, part.start, part.stop)
+        ),
+        rows.size - 1,
+        workers,
+    )
+    return labels
+
+
+@compiled
+def _bend(values: Any, guide: Any, edge: Any, black: Any, white: Any, first: Any, last: Any) -> None:
+    """Set what scores would be where the image is black and white, for the classes from ``first`` up to ``last``."""
+    mean, spread = np.empty_like(guide), np.empty_like(guide)
+    means, slope = np.empty_like(guide), np.empty_like(guide)
+    rows = np.empty_like(guide)
+    _box(guide, rows, mean)
+    _box(guide * guide, rows, spread)
+    spread = spread - mean * mean + edge
+    for k in range(first, last):
+        _box(values[k], rows, means)
+        _box(guide * values[k], rows, slope)
+        slope = (slope - mean * means) / spread
+        _box(means - slope * mean, rows, black[k])
+        _box(slope, rows, means)
+        white[k] = black[k] + means
+
+
+@compiled
+def _box(values: Any, rows: Any, result: Any) -> None:
+    """Set result to the mean of 3 x 3 samples around each; ``rows`` is room for the means of three rows."""
+    h, w = values.shape
+    third = np.float32(1 / 3)
+    for y in range(h):
+        above, below = max(y - 1, 0), min(y + 1, h - 1)
+        for x in range(w):
+            rows[y, x] = (values[above, x] + values[y, x] + values[below, x]) * third
+    for y in range(h):
+        result[y, 0] = (rows[y, 0] + rows[y, 0] + rows[y, min(1, w - 1)]) * third
+        for x in range(1, w - 1):
+            result[y, x] = (rows[y, x - 1] + rows[y, x] + rows[y, x + 1]) * third
+        if w > 1:
+            result[y, w - 1] = (rows[y, w - 2] + rows[y, w - 1] + rows[y, w - 1]) * third
+
+
+@compiled
+def _fill_guided(
+    black: Any,
+    white: Any,
+    ids: Any,
+    brightness: Any,
+    rows: Any,
+    columns: Any,
+    down: Any,
+    right: Any,
+    labels: Any,
+    first: Any,
+    last: Any,
+) -> None:
+    classes, h, w = black.shape
+    one = np.float32(1)
+    whole = np.float32(255)
+    corners = np.empty((classes, 8), np.float32)
+    kept = np.empty(classes, np.int64)
+    for r in range(first, last):
+        below = min(r + 1, h - 1)
+        for c in range(columns.size - 1):
+            beside = min(c + 1, w - 1)
+            for k in range(classes):
+                corners[k, 0], corners[k, 1] = black[k, r, c], black[k, r, beside]
+                corners[k, 2], corners[k, 3] = black[k, below, c], black[k, below, beside]
+                corners[k, 4], corners[k, 5] = white[k, r, c], white[k, r, beside]
+                corners[k, 6], corners[k, 7] = white[k, below, c], white[k, below, beside]
+            count = _contenders(corners, kept)
+            for y in range(rows[r], rows[r + 1]):
+                v = down[y]
+                for x in range(columns[c], columns[c + 1]):
+                    if count == 1:
+                        labels[y, x] = ids[kept[0]]
+                        continue
+                    u = right[x]
+                    light = np.float32(brightness[y, x]) / whole
+                    best = np.float32(-np.inf)
+                    for i in range(count):
+                        four = corners[kept[i]]
+                        top = four[0] * (one - u) + four[1] * u
+                        bottom = four[2] * (one - u) + four[3] * u
+                        dark = top * (one - v) + bottom * v
+                        top = four[4] * (one - u) + four[5] * u
+                        bottom = four[6] * (one - u) + four[7] * u
+                        bright = top * (one - v) + bottom * v
+                        score = dark * (one - light) + bright * light
+                        if score > best:
+                            best = score
+                            labels[y, x] = ids[kept[i]]
+
+
+@compiled
+def _contenders(corners: Any, kept: Any) -> int:
+    """Keep the classes that can be greatest somewhere in a cell: those that no other is clearly above at all corners.
+
+    Inside, scores are convex combinations of the eight corner values, so one above another by more than rounding at
+    all of them stays above it.
+    """
+    classes = corners.shape[0]
+    floor = np.float32(-np.inf)
+    for k in range(classes):  # the class whose least corner is greatest is the one that most others are below
+        floor = max(floor, corners[k].min())
+    count = 0
+    for k in range(classes):
+        most = corners[k].max()
+        if most >= floor - np.float32(1e-4) * (abs(most) + abs(floor)) - LEAST:
+            kept[count] = k
+            count += 1
+    return count
