@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from classaug_ros import fusion
-from classaug_ros.fusion import cpu, cpu_evidence, geometry, naive
+from classaug_ros.fusion import cpu, cpu_evidence, cpu_guided, geometry, naive
 from classaug_ros.fusion.compiled import compiled
 from classaug_ros.images import Frame
 from classaug_ros.models import Upsampling
@@ -313,8 +313,9 @@ def test_nearest_takes_the_label_each_centre_lies_in(shape: tuple[int, int], siz
 def test_the_package_runs_the_fast_form() -> None:
     for name in ("label_map", "count", "look_up", "join", "paint"):
         assert getattr(fusion, name) is getattr(cpu, name)
-    for name in ("group_scores", "output_scores", "confidence", "guided_label_map"):
+    for name in ("group_scores", "output_scores", "label_by_evidence", "confidence"):
         assert getattr(fusion, name) is getattr(cpu_evidence, name)
+    assert fusion.guided_label_map is cpu_guided.guided_label_map
 
 
 def test_without_a_place_for_the_cache_functions_are_compiled_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
