@@ -39,7 +39,7 @@ from classaug_ros.task import Task
 
 TEMPERATURES = (0.5, 0.7, 1.0, 1.4, 2.0)
 SMOOTHING = 1e-3  # of all pixels: what draws a pair of predictions to the frequency of the classes
-NO_PULL, ALL_PULL = 0.0, 1e6  # penalties
+NO_PULL, ALL_PULL = 0.0, 1e3  # penalties
 
 Groups: TypeAlias = Callable[[Scores, Scores, tuple[int, int]], Scores]
 """Scores of the groups on the finer grid, from those of both models and the size of the image."""

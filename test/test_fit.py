@@ -379,3 +379,34 @@ def test_settings_are_chosen_on_a_part_of_many_samples() -> None:
     assert len(part.features) == len(part.truth) == len(part.target) == 334
     assert part.weight.sum() == pytest.approx(1)
     assert MOST_TO_CHOOSE > 334
+
+
+def test_a_class_that_few_samples_leave_out_does_not_hide_the_others_from_gamma() -> None:
+    samples = two_experts(2000, seed=5)
+    problem = pose(samples, TASK, groups_of(TASK))
+    prior = log_frequency(problem)
+    plain = problem.features @ Fit.plain_models(problem).weights(problem)
+    scores = (plain + 2 * prior).astype(np.float32)  # rare ones far too low
+    expected = choose_gamma(problem, scores, prior)
+    assert expected > 0
+    lonely = replace(problem, seen=np.append(problem.seen, RIDER))  # the truth nowhere here, and nobody's answer
+    scores[:, RIDER] -= 1e3
+    assert choose_gamma(lonely, scores, prior) == expected
+    nowhere = replace(problem, truth=np.full_like(problem.truth, -1))
+    assert choose_gamma(nowhere, scores, prior) == 0
+
+
+def test_truth_that_is_no_output_class_has_no_say_in_the_temperature() -> None:
+    samples = two_experts(3000, seed=6)
+    other = np.arange(3000) % 2 == 0
+    mixed = replace(samples, truth=np.where(other, BAG, samples.truth).astype(np.uint16))
+    few = pose(mixed, TASK, groups_of(TASK))
+    scores = 5 * few.features @ Fit.plain_models(few).weights(few)  # the other's target is the main model's own opinion
+    known = replace(
+        few,
+        features=few.features[~other],
+        truth=few.truth[~other],
+        target=few.target[~other],
+        weight=few.weight[~other] / few.weight[~other].sum(),
+    )
+    assert calibrate(few, scores) == pytest.approx(calibrate(known, scores[~other]), rel=1e-3)

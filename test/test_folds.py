@@ -6,10 +6,10 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from classaug_ros.learning.folds import BLOCKS, MOST, folds, recording_of
+from classaug_ros.learning.folds import BLOCKS, MOST, NEARLY_ALL, folds, recording_of
 
 
 @pytest.mark.parametrize(
@@ -81,6 +81,7 @@ def test_a_single_recording_is_cut_into_blocks_of_neighbours(images: int, sizes:
 @given(st.lists(st.integers(1, 60), min_size=2, max_size=30))
 def test_there_are_always_several_parts_of_whole_recordings(lengths: list[int]) -> None:
     """Also where one recording has most of the images, at the start, in the middle or at the end."""
+    assume(max(lengths) <= NEARLY_ALL * sum(lengths))
     names = [f"d/r{number}_{frame}" for number, length in enumerate(lengths) for frame in range(length)]
     assert all(len(found) == 1 for found in together(names).values())
     parts = set(folds(names).tolist())
@@ -88,6 +89,6 @@ def test_there_are_always_several_parts_of_whole_recordings(lengths: list[int]) 
     assert 2 <= len(parts) <= MOST
 
 
-def test_one_long_recording_after_short_ones_is_not_the_only_part() -> None:
+def test_a_recording_that_holds_nearly_all_images_is_cut_with_the_others_into_blocks() -> None:
     names = [f"d/r{number}_0" for number in range(8)] + [f"d/long_{frame}" for frame in range(500)]
-    assert len(set(folds(names).tolist())) == 2
+    assert np.bincount(folds(names)).tolist() == [127] * 4

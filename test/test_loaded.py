@@ -16,7 +16,7 @@ from tinymodels import SUB_CLASSES, World, random_rules, write_model, write_worl
 
 from classaug_ros.decision import Decision
 from classaug_ros.errors import ConfigError
-from classaug_ros.fusion import cpu, cpu_evidence
+from classaug_ros.fusion import cpu, cpu_evidence, cpu_guided
 from classaug_ros.images import Frame
 from classaug_ros.models import load_model
 from classaug_ros.node.loaded import Loaded
@@ -29,7 +29,7 @@ SIZE = (12, 10)
 @pytest.fixture
 def world(tmp_path: Path) -> World:
     world = write_world(tmp_path, images=1, size=SIZE)
-    write_model(tmp_path / "other", SUB_CLASSES, SIZE, seed=9)
+    write_model(tmp_path / "other", SUB_CLASSES, SIZE, seed=9, stride=2)
     write_rules(tmp_path, "sub")
     write_rules(tmp_path, "other")
     return world
@@ -110,9 +110,10 @@ def test_no_frame_waits_for_the_compiler(world: World) -> None:
 def compiled_for_frames(folder: Path) -> set[str]:
     """Return the functions that were compiled, or loaded, while frames of all kinds were fused."""
     late: set[str] = set()
-    with loaded(folder, "sub_table") as tabled:
-        late |= compiled_by(tabled, contours=False)
-        late |= compiled_by(tabled.reloaded(settings(folder, "sub_probability")), contours=True)
+    for sub in ("other", "sub"):  # a coarser grid than the main model's, and the same
+        with loaded(folder, f"{sub}_table") as tabled:
+            late |= compiled_by(tabled, contours=False)
+            late |= compiled_by(tabled.reloaded(settings(folder, f"{sub}_probability")), contours=True)
     return late
 
 
@@ -133,7 +134,7 @@ def signatures() -> dict[str, int]:
     """Return how many types each compiled function is ready for."""
     return {
         name: len(value.signatures)
-        for module in (cpu, cpu_evidence)
+        for module in (cpu, cpu_evidence, cpu_guided)
         for name, value in vars(module).items()
         if hasattr(value, "signatures")
     }

@@ -20,7 +20,8 @@ GAMMAS = tuple(step / 20 for step in range(21))
 MOST_TO_CHOOSE = 20_000
 """Samples that penalty, temperature and gamma are chosen on, at most; the rule itself is fitted to all."""
 
-_ITERATIONS = 60
+_ITERATIONS = 300
+_ITERATIONS_TO_CHOOSE = 60  # each from the weights of the penalty before
 
 
 def fit_evidence(samples: Samples, images: Sequence[str], task: Task) -> Evidence:
@@ -58,11 +59,13 @@ def fit_evidence(samples: Samples, images: Sequence[str], task: Task) -> Evidenc
     )
 
 
-def solve(problem: Problem, part: NDArray[np.bool_], penalty: float, start: Fit | None = None) -> Fit:
+def solve(
+    problem: Problem, part: NDArray[np.bool_], penalty: float, start: Fit | None = None, iterations: int = _ITERATIONS
+) -> Fit:
     """Return the weights of the least ``Loss`` on a part of the samples."""
     loss = Loss(problem, part, penalty)
     first = (start or Fit.plain_models(problem)).packed()
-    found = minimize(loss, first, jac=True, method="L-BFGS-B", options={"maxiter": _ITERATIONS})
+    found = minimize(loss, first, jac=True, method="L-BFGS-B", options={"maxiter": iterations})
     return Fit.unpacked(found.x, problem)
 
 
@@ -86,7 +89,7 @@ def choose_penalty(problem: Problem, part: NDArray[np.intp]) -> tuple[float, Arr
         scores = np.empty_like(problem.target)
         for number in np.unique(part).tolist():
             held = part == number
-            fits[number] = solve(problem, ~held, penalty, fits.get(number))
+            fits[number] = solve(problem, ~held, penalty, fits.get(number), _ITERATIONS_TO_CHOOSE)
             scores[held] = fits[number].scores(problem, held)
         loss = _surprise(problem, scores)
         if loss >= least:
@@ -105,8 +108,13 @@ def calibrate(problem: Problem, scores: Array) -> float:
 
 
 def choose_gamma(problem: Problem, scores: Array, log_prior: NDArray[np.float64]) -> float:
-    """Return the gamma with the greatest mean IoU of held-out samples over the groups that are the truth somewhere."""
+    """Return the gamma with the greatest mean IoU of held-out samples over the groups that are the truth somewhere.
+
+    It is 0 where the truth is none of the output classes anywhere.
+    """
     known = problem.truth >= 0
+    if not known.any():
+        return 0.0
     truth, weight, count = problem.truth[known], problem.weight[known], len(log_prior)
 
     def mean_iou(gamma: float) -> float:
@@ -114,13 +122,20 @@ def choose_gamma(problem: Problem, scores: Array, log_prior: NDArray[np.float64]
         confusion = np.bincount(truth * count + label, weight, count * count).reshape(count, count)
         hits = confusion.diagonal()
         union = confusion.sum(axis=0) + confusion.sum(axis=1) - hits
-        return float((hits[problem.seen] / union[problem.seen]).mean())
+        met = problem.seen[union[problem.seen] > 0]  # few samples may leave out a rare group
+        return float((hits[met] / union[met]).mean())
 
     return max(GAMMAS, key=mean_iou)
 
 
 def _surprise(problem: Problem, scores: Array) -> float:
-    """Return the mean negative log likelihood of the truth."""
-    scores = scores - scores.max(axis=1, keepdims=True)
+    """Return the mean negative log likelihood of the truth, where it is one of the output classes.
+
+    Elsewhere the target is the main model's own opinion, and to share its certainty is no virtue.
+    """
+    known = problem.truth >= 0
+    if not known.any():
+        known[:] = True
+    scores, weight = scores[known] - scores[known].max(axis=1, keepdims=True), problem.weight[known]
     log = scores - np.log(np.exp(scores).sum(axis=1, keepdims=True))
-    return -float(problem.weight @ (problem.target * log).sum(axis=1))
+    return -float(weight @ (problem.target[known] * log).sum(axis=1) / weight.sum())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,6 +11,8 @@ from numpy.typing import NDArray
 
 MOST = 5
 BLOCKS = 4  # of a single recording
+NEARLY_ALL = 0.8
+"""Share of the images from which a recording counts as the only one."""
 
 _NUMBER = re.compile(r"[\W_]*\d+(?![^\W_])")  # none that letters follow, as in the end of *_leftImg8bit
 
@@ -24,7 +27,8 @@ def recording_of(name: str) -> str:
 def folds(names: Sequence[str]) -> NDArray[np.intp]:
     """Divide images into parts, so that frames of one recording, which look alike, are in one part.
 
-    With more than ``MOST`` recordings, neighbours share a part; a single one is cut into blocks of neighbours.
+    With more than ``MOST`` recordings, neighbours share a part. Where one recording holds nearly all images, all are
+    cut into blocks of neighbours: without it there would be too little to learn from.
 
     Args:
         names: of the images, in order.
@@ -33,9 +37,9 @@ def folds(names: Sequence[str]) -> NDArray[np.intp]:
         The part of each image, 0..parts - 1; all 0 where there is only one image.
     """
     recordings = [recording_of(name) for name in names]
+    if max(Counter(recordings).values(), default=0) > NEARLY_ALL * len(names):
+        return np.arange(len(names)) * min(BLOCKS, len(names)) // len(names)
     found = list(dict.fromkeys(recordings))
-    if len(found) < 2:
-        return np.arange(len(names)) * min(BLOCKS, len(names)) // max(len(names), 1)
     position = {recording: number for number, recording in enumerate(found)}
     numbers = np.array([position[recording] for recording in recordings])
     if len(found) <= MOST:

@@ -92,8 +92,8 @@ class Loss:
     """How surprising the truth of a part of the samples is, and how far the weights are from plain models.
 
     The penalty is on the squares of what is learned and of the bias; the weights of the plain models, which are their
-    temperatures, are free. A group's bias counts by its share of the truth, as rare ones need one far from 0; that of a
-    group never seen counts in full.
+    temperatures, are free. A group's bias counts by its share of the truth, as rare ones need one far from 0; a group
+    never seen has none.
     """
 
     def __init__(self, problem: Problem, part: NDArray[np.bool_], penalty: float) -> None:
@@ -102,14 +102,14 @@ class Loss:
         self._features, self._target, weight = problem.features[part], problem.target[part], problem.weight[part]
         self._weight = weight / weight.sum()
         truth = problem.truth[part]
-        share = np.bincount(truth[truth >= 0], self._weight[truth >= 0], len(problem.plain[0, 0]))
-        self._held = np.where(share > 0, share, 1)
+        self._share = np.bincount(truth[truth >= 0], self._weight[truth >= 0], len(problem.plain[0, 0]))
         self._models = np.stack([self._features @ plain for plain in problem.plain])
 
     def __call__(self, packed: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         """Return the loss of a packed ``Fit``, and its gradient."""
         fit, seen = Fit.unpacked(packed, self._problem), self._problem.seen
-        scores = np.tensordot(fit.plain, self._models, 1) + fit.bias
+        met = self._share > 0
+        scores = np.tensordot(fit.plain, self._models, 1) + met * fit.bias
         scores[:, seen] += self._features @ fit.learned
         scores -= scores.max(axis=1, keepdims=True)
         shares = np.exp(scores)
@@ -119,9 +119,9 @@ class Loss:
         parts = (
             [float((slope * model).sum()) for model in self._models],
             (self._features.T @ slope[:, seen] + 2 * self._penalty * fit.learned).ravel(),
-            slope.sum(axis=0) + 2 * self._penalty * self._held * fit.bias,
+            met * (slope.sum(axis=0) + 2 * self._penalty * self._share * fit.bias),
         )
-        distance = float(np.square(fit.learned).sum() + self._held @ np.square(fit.bias))
+        distance = float(np.square(fit.learned).sum() + self._share @ np.square(fit.bias))
         return self._penalty * distance - float(likelihood), np.concatenate(parts).astype(np.float64)
 
 

@@ -16,7 +16,7 @@ from classaug_ros.labels import LabelMap
 MOST_PER_CLASS = 32
 LEAST_PER_CLASS = 4
 PER_CLASS_IN_ALL = 6000
-"""Pixels of a class that are aimed at over all images, if each has it; bounds fitting to about a minute."""
+"""Pixels of a class that are aimed at over all images, if each has it, so that fitting takes about a minute."""
 
 
 @dataclass(frozen=True, eq=False)

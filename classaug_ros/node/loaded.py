@@ -164,6 +164,7 @@ def _warm_up(pipeline: Pipeline, rules: RuleSet) -> None:
     A worker may use the pipeline meanwhile: no model runs, and fusing changes nothing in it.
     """
     sample = Inferred(BLACK, tuple(_blank(model.card) for model in pipeline.models))
-    pipeline.fuse(sample, rules, confidence=True, color=True, overlay=True)
+    pipeline.fuse(sample, rules, color=True, overlay=True)
+    pipeline.fuse(sample, rules, confidence=True)
     if all(each.kind == "probability" for each in rules.rules):
         pipeline.fuse(sample, rules, Decision(contours=True))

@@ -199,7 +199,8 @@ def _evidence(folder: Path, name: str, sha256: str) -> Evidence | None:
         data = path.read_bytes()
     except OSError as error:
         raise ConfigError(
-            f"arrays: {path}: cannot be read: {error.strerror}; it was written beside the rules, keep both together"
+            f"arrays: {path.resolve()}: cannot be read: {error.strerror}; it was written beside the rules, keep both "
+            "together"
         ) from error
     found = hashlib.sha256(data).hexdigest()
     if found != sha256:
