@@ -12,7 +12,7 @@ from classaug_ros.fusion.compiled import compiled
 from classaug_ros.fusion.cpu import LEAST, cell_starts, in_halves, winners
 from classaug_ros.fusion.cpu_evidence import interpolated
 from classaug_ros.fusion.geometry import source_coordinates
-from classaug_ros.fusion.naive_evidence import EDGE, Scores, averaged, guide_grid
+from classaug_ros.fusion.naive_evidence import EDGE, Scores, guide_grid, nearest_pixels
 from classaug_ros.labels import LabelMap
 
 
@@ -25,7 +25,7 @@ def guided_label_map(
     won = Scores(scores.values[ids], scores.convention)
     grid = guide_grid(won, (height, width))
     values = interpolated(won, grid, (height, width), workers)
-    guide = averaged(brightness, values.shape[1:], grid.convention)
+    guide = _guide(brightness, grid, workers)
     black, white = np.empty_like(values), np.empty_like(values)
     in_halves(lambda part: _bend(values, guide, EDGE, black, white, part.start, part.stop), len(ids), workers)
     _, h, w = black.shape
@@ -41,6 +41,28 @@ def guided_label_map(
         workers,
     )
     return labels
+
+
+def _guide(brightness: NDArray[np.uint8], grid: Scores, workers: Executor | None) -> NDArray[np.float32]:
+    """Return the mean brightness around each sample of a grid; see ``naive_evidence.averaged``."""
+    height, width = brightness.shape
+    result = np.empty(grid.values.shape[1:], np.float32)
+    top, bottom = nearest_pixels(height, result.shape[0], grid.convention)
+    columns = nearest_pixels(width, result.shape[1], grid.convention)
+    in_halves(lambda part: _average(brightness, top[part], bottom[part], *columns, result[part]), len(result), workers)
+    return result
+
+
+@compiled
+def _average(brightness: Any, top: Any, bottom: Any, left: Any, right: Any, result: Any) -> None:
+    """Set result to the mean brightness, 0..1, of each cell of pixels."""
+    for r in range(top.size):
+        for c in range(left.size):
+            total = 0
+            for y in range(top[r], bottom[r]):
+                for x in range(left[c], right[c]):
+                    total += brightness[y, x]
+            result[r, c] = np.float32(total / (255 * (bottom[r] - top[r]) * (right[c] - left[c])))
 
 
 @compiled

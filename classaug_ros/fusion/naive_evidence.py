@@ -208,14 +208,17 @@ def _box(values: NDArray[Any]) -> NDArray[Any]:
 
 def averaged(brightness: NDArray[np.uint8], shape: tuple[int, ...], convention: Upsampling) -> NDArray[np.float32]:
     """Return the mean brightness, 0..1, of the pixels nearest to each sample."""
-    values: NDArray[np.float64] = brightness / 255
-    for axis, samples in enumerate(shape):
-        pixels = values.shape[axis]
-        before, weight = source_coordinates(pixels, samples, convention)
-        starts = np.searchsorted(before + (weight >= 0.5), np.arange(samples + 1))
-        first = np.minimum(starts[:-1], pixels - 1)
-        last = np.maximum(starts[1:], first + 1)  # with more samples than pixels, one pixel serves several
-        sums = np.insert(values.cumsum(axis), 0, 0, axis)
-        lengths = last - first
-        values = (sums.take(last, axis) - sums.take(first, axis)) / (lengths[:, np.newaxis] if axis == 0 else lengths)
-    return values.astype(np.float32)
+    height, width = brightness.shape
+    rows, columns = nearest_pixels(height, shape[0], convention), nearest_pixels(width, shape[1], convention)
+    sums = np.pad(brightness.cumsum(axis=0, dtype=np.int64).cumsum(axis=1), ((1, 0), (1, 0)))
+    (top, bottom), (left, right) = (tuple(part[:, np.newaxis] for part in rows), columns)
+    total = sums[bottom, right] - sums[top, right] - sums[bottom, left] + sums[top, left]
+    return np.asarray(total / (255 * (bottom - top) * (right - left)), np.float32)
+
+
+def nearest_pixels(pixels: int, samples: int, convention: Upsampling) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Return the first of the pixels nearest to each sample along an axis, and the one after the last."""
+    before, weight = source_coordinates(pixels, samples, convention)
+    starts = np.searchsorted(before + (weight >= 0.5), np.arange(samples + 1))
+    first = np.minimum(starts[:-1], pixels - 1)
+    return first, np.maximum(starts[1:], first + 1)  # with more samples than pixels, one pixel serves several
