@@ -40,11 +40,8 @@ def label_map(
 
     ``workers`` takes one half of the rows; without it the calling thread does all.
     """
-    _, h, w = scores.shape
     scores = np.ascontiguousarray(scores)
-    winners, clear = np.empty((h, w), np.int32), np.empty((h, w), np.bool_)
-    in_halves(lambda part: corner_winners(scores, winners, clear, part.start, part.stop), h, workers)
-    return fill(scores, winners, clear, size, convention, dtype, workers)
+    return fill(scores, *winners(scores, workers), size, convention, dtype, workers)
 
 
 def fill(
@@ -56,7 +53,7 @@ def fill(
     dtype: np.dtype[Any],
     workers: Executor | None,
 ) -> LabelMap:
-    """Return the label map of scores whose winners, from ``corner_winners``, are known; see ``label_map``."""
+    """Return the label map of scores whose ``winners`` are known; see ``label_map``."""
     _, h, w = scores.shape
     row, down = source_coordinates(size[0], h, convention)
     column, right = source_coordinates(size[1], w, convention)
@@ -131,12 +128,17 @@ def warm_up() -> None:
         paint(look_up(labels, labels, table), palette, Frame(pixels, "rgb"))
 
 
-def winners(scores: NDArray[np.float32], workers: Executor | None = None) -> NDArray[np.int32]:
-    """Return per sample the class of the greatest score, h x w; ``workers`` as for ``label_map``."""
+def winners(
+    scores: NDArray[np.float32], workers: Executor | None = None
+) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
+    """Return per sample the class of the greatest score, and whether it is clear of every lower id, each h x w.
+
+    ``workers`` as for ``label_map``.
+    """
     _, h, w = scores.shape
-    result, clear = np.empty((h, w), np.int32), np.empty((h, w), np.bool_)
-    in_halves(lambda part: corner_winners(scores, result, clear, part.start, part.stop), h, workers)
-    return result
+    best, clear = np.empty((h, w), np.int32), np.empty((h, w), np.bool_)
+    in_halves(lambda part: corner_winners(scores, best, clear, part.start, part.stop), h, workers)
+    return best, clear
 
 
 def cell_starts(before: NDArray[np.intp], cells: int) -> NDArray[np.intp]:
@@ -204,6 +206,15 @@ def _candidates(corners: Any, corner_winners: Any, ids: Any, values: Any) -> int
 
 
 @compiled
+def bilinear(a: Any, b: Any, c: Any, d: Any, u: Any, v: Any) -> Any:
+    """Return what lies between four corners, a and b above c and d; in the order of ``naive.interpolate``."""
+    one = np.float32(1)
+    top = a * (one - u) + b * u
+    bottom = c * (one - u) + d * u
+    return top * (one - v) + bottom * v
+
+
+@compiled
 def _fill_cells(
     scores: Any,
     winners: Any,
@@ -221,7 +232,6 @@ def _fill_cells(
     values = np.empty((classes, 4), np.float32)
     corners = np.empty((classes, 4), np.float32)
     corner_winners = np.empty(4, np.int32)
-    one = np.float32(1)
     for r in range(first, last):
         below = min(r + 1, h - 1)
         for c in range(columns.size - 1):
@@ -248,9 +258,7 @@ def _fill_cells(
                     best = np.float32(-np.inf)
                     label = ids[0]
                     for i in range(count):
-                        top = values[i, 0] * (one - u) + values[i, 1] * u
-                        bottom = values[i, 2] * (one - u) + values[i, 3] * u
-                        score = top * (one - v) + bottom * v
+                        score = bilinear(values[i, 0], values[i, 1], values[i, 2], values[i, 3], u, v)
                         if score > best:
                             best = score
                             label = ids[i]

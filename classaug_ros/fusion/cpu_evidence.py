@@ -12,14 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from classaug_ros.fusion.compiled import compiled
-from classaug_ros.fusion.cpu import corner_winners, fill, in_halves, label_map
+from classaug_ros.fusion.cpu import bilinear, corner_winners, fill, in_halves, label_map
 from classaug_ros.fusion.geometry import source_coordinates
-from classaug_ros.fusion.naive_evidence import (
-    WITHIN,
-    Scores,
-    grid_positions,
-    posterior,
-)
+from classaug_ros.fusion.naive_evidence import WITHIN, Scores, grid_positions, posterior
 from classaug_ros.labels import LabelMap
 from classaug_ros.rules.evidence import Evidence, Prefer
 
@@ -37,9 +32,7 @@ def group_scores(
     main_is_finer = main.values[0].size >= sub.values[0].size
     fine, coarse = (main, sub) if main_is_finer else (sub, main)
     weights = (evidence.main, evidence.sub) if main_is_finer else (evidence.sub, evidence.main)
-    weighted = np.flatnonzero(weights[1].any(axis=1))
-    few = None if coarse.values[0].size < _FEW else workers
-    added = Scores(_pooled(coarse.values, weights[1][weighted], few), coarse.convention)
+    weighted, added = _weighted(coarse, weights[1], workers)
     positions = None if _same_grid(added, fine) else _flat(grid_positions(added, fine, size))
     _, h, w = fine.values.shape
     flat = np.ascontiguousarray(fine.values).reshape(-1, h * w)
@@ -67,9 +60,8 @@ def output_scores(
     workers: Executor | None = None,
 ) -> Scores:
     """Return scores of the output classes; see ``naive_evidence.output_scores``."""
-    mains = evidence.main.shape[1]
     own = np.ascontiguousarray(interpolated(main, groups, size, workers))
-    teams = np.zeros(mains, np.int32) if prefer == "main" else evidence.groups[:mains]
+    teams = _teams(evidence, prefer)
     result = np.empty((evidence.groups.size, *groups.values.shape[1:]), np.float32)
     in_halves(
         lambda part: _finish(
@@ -109,12 +101,10 @@ def label_by_evidence(
         scores = output_scores(groups, main, evidence, prefer, size, workers)
         return label_map(scores.values, size, scores.convention, dtype, workers)
     own = np.ascontiguousarray(main.values)
-    mains, h, w = own.shape
-    weighted = np.flatnonzero(evidence.sub.any(axis=1))
-    few = None if sub.values[0].size < _FEW else workers
-    added = Scores(_pooled(sub.values, evidence.sub[weighted], few), sub.convention)
+    _, h, w = own.shape
+    weighted, added = _weighted(sub, evidence.sub, workers)
     positions = _flat(grid_positions(added, main, size))
-    teams = np.zeros(mains, np.int32) if prefer == "main" else evidence.groups[:mains]
+    teams = _teams(evidence, prefer)
     result = np.empty((evidence.groups.size, h, w), np.float32)
     winners, clear = np.empty((h, w), np.int32), np.empty((h, w), np.bool_)
     in_halves(
@@ -170,13 +160,29 @@ def _flat(positions: Any) -> tuple[Any, Any, Any, Any]:
     return row, down, column, right
 
 
-def _pooled(values: NDArray[np.float32], weights: NDArray[np.float32], workers: Executor | None) -> NDArray[np.float32]:
-    result = np.empty((len(weights), *values.shape[1:]), np.float32)
+def _teams(evidence: Evidence, prefer: Prefer) -> NDArray[np.int32]:
+    """Return for each main class the number of the team within which the main model decides."""
+    mains = evidence.main.shape[1]
+    return np.zeros(mains, np.int32) if prefer == "main" else evidence.groups[:mains]
+
+
+def _weighted(
+    scores: Scores, weights: NDArray[np.float32], workers: Executor | None
+) -> tuple[NDArray[np.intp], Scores]:
+    """Return the groups that have weights of these scores, and the weighted sums for them, on the scores' grid."""
+    groups = np.flatnonzero(weights.any(axis=1))
+    own = weights[groups]
+    values, none = scores.values, np.zeros(len(groups), np.float32)
+    result = np.empty((len(groups), *values.shape[1:]), np.float32)
     flat = np.ascontiguousarray(values).reshape(len(values), -1)
-    sums = result.reshape(len(weights), flat.shape[1])  # of no groups too
-    none = np.zeros(len(weights), np.float32)
-    in_halves(lambda part: _pool(flat, weights, none, sums, part.start, part.stop, 0), flat.shape[1], workers)
-    return result
+    samples = flat.shape[1]
+    sums = result.reshape(len(groups), samples)  # of no groups too
+    in_halves(
+        lambda part: _pool(flat, own, none, sums, part.start, part.stop, 0),
+        samples,
+        None if samples < _FEW else workers,
+    )
+    return groups, Scores(result, scores.convention)
 
 
 @compiled
@@ -304,7 +310,6 @@ def _lower(own: Any, y: Any, teams: Any, leader: Any, most: Any, result: Any) ->
 @compiled
 def _confidence(label: Any, shares: Any, of: Any, row: Any, down: Any, column: Any, right: Any, result: Any) -> None:
     _, h, w = shares.shape
-    one = np.float32(1)
     for y in range(row.size):
         r, v = row[y], down[y]
         below = min(r + 1, h - 1)
@@ -312,9 +317,7 @@ def _confidence(label: Any, shares: Any, of: Any, row: Any, down: Any, column: A
             c, u = column[x], right[x]
             beside = min(c + 1, w - 1)
             plane = shares[of[label[y, x]]]
-            top = plane[r, c] * (one - u) + plane[r, beside] * u
-            bottom = plane[below, c] * (one - u) + plane[below, beside] * u
-            share = top * (one - v) + bottom * v
+            share = bilinear(plane[r, c], plane[r, beside], plane[below, c], plane[below, beside], u, v)
             result[y, x] = np.uint8(share * np.float32(255) + np.float32(0.5))
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from classaug_ros.fusion.compiled import compiled
-from classaug_ros.fusion.cpu import LEAST, cell_starts, in_halves, winners
+from classaug_ros.fusion.cpu import LEAST, bilinear, cell_starts, in_halves, winners
 from classaug_ros.fusion.cpu_evidence import interpolated
 from classaug_ros.fusion.geometry import source_coordinates
 from classaug_ros.fusion.naive_evidence import EDGE, Scores, guide_grid, nearest_pixels
@@ -20,7 +20,8 @@ def guided_label_map(
     scores: Scores, brightness: NDArray[np.uint8], dtype: np.dtype[Any], workers: Executor | None = None
 ) -> LabelMap:
     """Return labels that follow the image's edges; see ``naive_evidence.guided`` and ``guided_label_map``."""
-    ids = np.unique(winners(scores.values, workers))
+    best, _ = winners(scores.values, workers)
+    ids = np.unique(best)
     height, width = brightness.shape
     won = Scores(scores.values[ids], scores.convention)
     grid = guide_grid(won, (height, width))
@@ -140,12 +141,8 @@ def _fill_guided(
                     best = np.float32(-np.inf)
                     for i in range(count):
                         four = corners[kept[i]]
-                        top = four[0] * (one - u) + four[1] * u
-                        bottom = four[2] * (one - u) + four[3] * u
-                        dark = top * (one - v) + bottom * v
-                        top = four[4] * (one - u) + four[5] * u
-                        bottom = four[6] * (one - u) + four[7] * u
-                        bright = top * (one - v) + bottom * v
+                        dark = bilinear(four[0], four[1], four[2], four[3], u, v)
+                        bright = bilinear(four[4], four[5], four[6], four[7], u, v)
                         score = dark * (one - light) + bright * light
                         if score > best:
                             best = score
