@@ -3,36 +3,23 @@
 from __future__ import annotations
 
 import array
-import re
-import struct
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from classaug_ros.errors import ConfigError, ImageError
+from classaug_ros.codecs import Bytes, check_size, decode_file
+from classaug_ros.encodings import ENCODINGS, Encoding, Order
+from classaug_ros.errors import ConfigError, ImageError, shown
+from classaug_ros.files import read_whole
 
 JPEG_SUFFIXES = frozenset({".jpg", ".jpeg"})
 IMAGE_SUFFIXES = JPEG_SUFFIXES | {".png"}
 """Image files that are read, by the end of their names."""
-
-MAX_PIXELS = 2**26
-"""Largest compressed image that is decoded: a few bytes may claim to be gigabytes of pixels."""
-
-# Labels and training data lie on the pixels as stored, so a camera's orientation tag must not turn the image.
-_DECODE_FLAGS = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-
-_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_JPEG_SIGNATURE = b"\xff\xd8\xff"
-_JPEG_FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # the rest of the range are tables
-_JPEG_END = re.compile(rb"\xff\xd9")
-
-Order = Literal["rgb", "bgr"]
-Bytes = NDArray[np.uint8]
 
 
 class ImageMessage(Protocol):
@@ -83,60 +70,6 @@ class Frame:
         return np.asarray(cv2.resize(grey, size[::-1], interpolation=cv2.INTER_AREA), np.uint8)
 
 
-@dataclass(frozen=True)
-class _Encoding:
-    """How an image message stores its pixels, and the way to three channels."""
-
-    channels: int
-    order: Order = "rgb"  # after the conversion
-    conversion: int | None = None  # None: the samples are the pixels
-    sample: int = 1  # bytes; of wider samples the most significant byte is used
-    pairs: bool = False  # two pixels share their colour, so the width must be even
-    smallest: int = 1  # pixels each way
-
-
-def _encodings() -> dict[str, _Encoding]:
-    mono = _Encoding(1, "rgb", cv2.COLOR_GRAY2RGB)
-    bgr = _Encoding(3, "bgr")
-    bgra = _Encoding(4, "rgb", cv2.COLOR_BGRA2RGB)
-    uyvy = _Encoding(2, "rgb", cv2.COLOR_YUV2RGB_UYVY, pairs=True)
-    yuyv = _Encoding(2, "rgb", cv2.COLOR_YUV2RGB_YUYV, pairs=True)
-    # ROS names a mosaic by its first two rows, OpenCV by columns 1 and 2 of the second row: rggb is OpenCV's BG.
-    mosaics = {
-        "rggb": cv2.COLOR_BayerBG2RGB,
-        "bggr": cv2.COLOR_BayerRG2RGB,
-        "gbrg": cv2.COLOR_BayerGR2RGB,
-        "grbg": cv2.COLOR_BayerGB2RGB,
-    }
-    families = {
-        "mono": mono,
-        "rgb": _Encoding(3),
-        "bgr": bgr,
-        "rgba": _Encoding(4, "rgb", cv2.COLOR_RGBA2RGB),
-        "bgra": bgra,
-        # OpenCV gives black for a mosaic of less than 3 x 3 pixels.
-        **{f"bayer_{name}": _Encoding(1, "rgb", code, smallest=3) for name, code in mosaics.items()},
-    }
-    widened = {
-        f"{name}16": _Encoding(e.channels, e.order, e.conversion, sample=2, smallest=e.smallest)
-        for name, e in families.items()
-    }
-    return {
-        **{f"{name}8": encoding for name, encoding in families.items()},
-        **widened,
-        "8UC1": mono,
-        "8UC3": bgr,
-        "8UC4": bgra,
-        "yuv422": uyvy,
-        "uyvy": uyvy,
-        "yuv422_yuy2": yuyv,
-        "yuyv": yuyv,
-    }
-
-
-ENCODINGS = _encodings()
-"""Encodings decoded here, by their names in sensor_msgs/image_encodings; 16-bit samples are scaled by >> 8."""
-
 _OUTPUTS: dict[str, tuple[type[np.uint8] | type[np.uint16], int]] = {
     "mono8": (np.uint8, 1),
     "rgb8": (np.uint8, 3),
@@ -153,8 +86,7 @@ def decode_image(msg: ImageMessage) -> Frame:
     """
     data = _as_bytes(msg.data)
     height, width, step = int(msg.height), int(msg.width), int(msg.step)
-    if height < 1 or width < 1:
-        raise ImageError(f"height {height}, width {width}: both must be at least 1")
+    check_size(height, width)
     if data.size < height * step:
         raise ImageError(f"data has {data.size} bytes, expected height {height} x step {step} = {height * step}")
     encoding = ENCODINGS.get(msg.encoding)
@@ -163,10 +95,13 @@ def decode_image(msg: ImageMessage) -> Frame:
     return _table_frame(msg, encoding, data)
 
 
-def _table_frame(msg: ImageMessage, encoding: _Encoding, data: Bytes) -> Frame:
+def _table_frame(msg: ImageMessage, encoding: Encoding, data: Bytes) -> Frame:
     """Decode a message of a known encoding whose data is long enough for its step."""
     height, width, step = int(msg.height), int(msg.width), int(msg.step)
     row = width * encoding.channels * encoding.sample
+    # To cv_bridge it is an error too: most often the rows are longer than step says, and the image would be slanted.
+    if data.size > height * step:
+        raise ImageError(f"data has {data.size} bytes, more than height {height} x step {step} = {height * step}")
     if step < row:
         raise ImageError(f"step {step} is less than the {row} bytes of a row of {width} {msg.encoding} pixels")
     if encoding.pairs and width % 2:
@@ -174,7 +109,7 @@ def _table_frame(msg: ImageMessage, encoding: _Encoding, data: Bytes) -> Frame:
     if min(height, width) < encoding.smallest:
         need = encoding.smallest
         raise ImageError(f"height {height}, width {width}: {msg.encoding} needs at least {need} x {need} pixels")
-    samples = data[: height * step].reshape(height, step)[:, :row]
+    samples = data.reshape(height, step)[:, :row]
     if encoding.sample == 2:
         samples = samples[:, 0 if msg.is_bigendian else 1 :: 2]
     pixels: Bytes = samples.reshape(height, width, encoding.channels)
@@ -187,7 +122,7 @@ def _cv_bridge_frame(msg: ImageMessage) -> Frame:
     Raises:
         ImageError: it is not installed or knows no way to RGB either.
     """
-    reason = f"encoding {msg.encoding!r} is not supported; publish one of {', '.join(ENCODINGS)}"
+    reason = f"encoding {shown(msg.encoding)} is not supported; publish one of {', '.join(ENCODINGS)}"
     if not msg.encoding:
         raise ImageError(reason)
     try:
@@ -196,8 +131,8 @@ def _cv_bridge_frame(msg: ImageMessage) -> Frame:
         raise ImageError(f"{reason}, or install cv_bridge") from None
     try:
         pixels = np.asarray(CvBridge().imgmsg_to_cv2(msg, "rgb8"))
-    except (cv2.error, KeyError, RuntimeError, TypeError, ValueError) as error:  # CvBridgeError is a TypeError
-        raise ImageError(f"{reason} (cv_bridge: {_one_line(error)})") from error
+    except Exception as error:  # whatever it makes of 8UC0, say: that must not look like a defect of a model
+        raise ImageError(f"{reason} (cv_bridge: {shown(_one_line(error))})") from error
     if pixels.dtype != np.uint8 or pixels.shape != (msg.height, msg.width, 3):
         raise ImageError(f"{reason} (cv_bridge gave {pixels.dtype} pixels of shape {pixels.shape})")
     return Frame(pixels, "rgb")
@@ -214,11 +149,13 @@ def decode_compressed(msg: CompressedMessage) -> Frame:
     """
     original, _, stored = msg.format.partition(";")
     if original.startswith("bayer_") and "compressed bgr" not in stored and "compressed rgb" not in stored:
-        raise ImageError(f"format {msg.format!r} is a sensor's mosaic; compress a colour image (bgr8) in its place")
+        raise ImageError(
+            f"format {shown(msg.format)} is a sensor's mosaic; compress a colour image (bgr8) in its place"
+        )
     try:
-        pixels = _decode_file(_as_bytes(msg.data))
+        pixels = _decode_colors(_as_bytes(msg.data))
     except ImageError as error:
-        raise ImageError(f"format {msg.format!r}: {error}") from error.__cause__
+        raise ImageError(f"format {shown(msg.format)}: {error}") from error.__cause__
     # Decoders give BGR; some publishers hand their RGB pixels to the encoder unchanged, and say so.
     return Frame(pixels, "rgb" if "compressed rgb" in stored else "bgr")
 
@@ -245,9 +182,11 @@ def read_image(path: Path) -> Frame:
         ImageError: the file cannot be read or is no whole JPEG or PNG image of at most MAX_PIXELS.
     """
     try:
-        return Frame(_decode_file(np.frombuffer(path.read_bytes(), np.uint8)), "bgr")
-    except OSError as error:
-        raise ImageError(f"{path}: cannot be read: {error.strerror}") from error
+        content = read_whole(path)
+    except ConfigError as error:
+        raise ImageError(str(error)) from error
+    try:
+        return Frame(_decode_colors(np.frombuffer(content, np.uint8)), "bgr")
     except ImageError as error:
         raise ImageError(f"{path}: {error}") from error.__cause__
 
@@ -292,49 +231,9 @@ def _as_bytes(data: Any) -> Bytes:
     return view
 
 
-def _decode_file(data: Bytes) -> Bytes:
-    """Decode a JPEG's or PNG's bytes to (H, W, 3) uint8 in BGR order, its size checked before memory is taken."""
-    height, width = _stored_size(data.data)
-    if not 0 < height * width <= MAX_PIXELS:
-        raise ImageError(f"height {height}, width {width}: expected 1 to {MAX_PIXELS} pixels")
-    try:
-        pixels = cv2.imdecode(data, _DECODE_FLAGS)
-    except cv2.error as error:
-        raise ImageError(f"cannot be decoded: {_one_line(error)}") from error
-    if pixels is None:
-        raise ImageError(f"a broken or cut-off image ({data.size} bytes)")
-    return np.asarray(pixels, np.uint8)
-
-
-def _stored_size(data: memoryview) -> tuple[int, int]:
-    """Return (H, W) as the header of a PNG or JPEG says."""
-    start = bytes(data[:8])
-    if start == _PNG_SIGNATURE and bytes(data[12:16]) == b"IHDR" and len(data) >= 24:
-        width, height = struct.unpack_from(">II", data, 16)
-        return height, width
-    if start[:3] == _JPEG_SIGNATURE:
-        return _jpeg_size(data)
-    raise ImageError(f"expected JPEG or PNG, found {len(data)} bytes starting with {start.hex(' ') or 'nothing'}")
-
-
-def _jpeg_size(data: memoryview) -> tuple[int, int]:
-    """Return (H, W) from a JPEG's frame header, having seen that the image has an end.
-
-    Decoders differ in what they make of a JPEG that breaks off: some fill the rest with grey.
-    """
-    position = 2
-    while position + 9 <= len(data) and data[position] == 0xFF:
-        marker = data[position + 1]
-        if marker == 0xFF:  # fill byte
-            position += 1
-            continue
-        length, _, height, width = struct.unpack_from(">HBHH", data, position + 2)
-        position += 2 + length
-        if marker in _JPEG_FRAME_MARKERS:
-            if not _JPEG_END.search(data, position):
-                break
-            return height, width
-    raise ImageError(f"a broken or cut-off JPEG ({len(data)} bytes)")
+def _decode_colors(data: Bytes) -> Bytes:
+    """Decode a JPEG's or PNG's bytes to (H, W, 3) uint8 in BGR order."""
+    return np.asarray(decode_file(data), np.uint8)
 
 
 def _convert(pixels: Bytes, code: int) -> Bytes:
