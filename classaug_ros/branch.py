@@ -25,9 +25,14 @@ class Branch:
 
     def __init__(self, model: Model, threads: int) -> None:
         """Load ``model`` for ``threads`` CPU threads; EngineError when it cannot be."""
+        self._model = model
         self._card = model.card
         self._preprocess = Preprocessor(model.card.input)
         self._engine = load_engine(model, threads)
+
+    def reload(self, threads: int) -> None:
+        """Load the model again, for ``threads`` CPU threads, in place of the one there is, which is not closed."""
+        self._engine = load_engine(self._model, threads)
 
     def prepare(self, frame: Frame) -> NDArray[np.float32]:
         """Return the model's input, 1 x 3 x height x width float32; see ``Preprocessor``."""
@@ -60,6 +65,10 @@ class Branch:
         start = time.perf_counter()
         self.infer(image)
         return time.perf_counter() - start
+
+    def cancel(self) -> None:
+        """Ask the model to end a run in progress; it runs no more until it is loaded again."""
+        self._engine.cancel()
 
     def close(self) -> None:
         """Release the model."""

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Executor, ThreadPoolExecutor, wait
+import math
+from collections.abc import Callable
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from types import TracebackType
 from typing import Any
 
@@ -15,17 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from classaug_ros import fusion
-from classaug_ros.branch import Branch, divide
+from classaug_ros.branch import Branch
 from classaug_ros.decider import Decided, Decider
 from classaug_ros.decision import Decision
 from classaug_ros.errors import ConfigError
 from classaug_ros.images import Frame
+from classaug_ros.inference import Inference
 from classaug_ros.labels import LabelMap
 from classaug_ros.models import Model
 from classaug_ros.rules import RuleSet
-
-LEAD = 0.015
-"""Seconds before the models are free at which the next frame is taken, to be decoded and prepared."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,12 +80,12 @@ class Pipeline:
         main: the main model.
         subs: the sub models, in the order of their rules.
         concurrent: whether they run at once.
-        threads: CPU threads of each, main first.
-        spare: the thread of the model that was done first with the last frame. What is run there while the next frame
-            is with the models delays the model that has time to spare, and not the one that all wait for.
+        inference: the models where they run.
     """
 
-    def __init__(self, main: Model, *subs: Model, threads: int = 0, concurrent: bool = True) -> None:
+    def __init__(
+        self, main: Model, *subs: Model, threads: int = 0, concurrent: bool = True, timeout: float = math.inf
+    ) -> None:
         """Load all models.
 
         Args:
@@ -98,54 +94,36 @@ class Pipeline:
             threads: CPU threads in all; 0 means one per core this process may use.
             concurrent: run the models at once, the threads divided among them by what each costs, instead of one
                 after the other with all threads each.
+            timeout: seconds that all models together have for a frame.
 
         Raises:
-            EngineError: a model cannot be loaded, or is not what its card says.
+            EngineError: a model cannot be loaded, is not what its card says, or does not answer in time.
         """
-        total = threads or len(os.sched_getaffinity(0))
         self.main, self.subs = main, subs
         self.models = (main, *subs)
         self.concurrent = concurrent
-        self._lanes = tuple(ThreadPoolExecutor(1, f"classaug-model-{number}") for number in range(len(self.models)))
+        self.inference = Inference(self.models, threads, concurrent=concurrent, timeout=timeout)
         self._helper = ThreadPoolExecutor(1, "classaug-fusion")
-        self.spare: Executor = self._lanes[-1]
-        self._gap = 0.0  # seconds between the end of the first model and the last one's, with the last frame
-        self._branches: tuple[Branch, ...] = ()
-        try:
-            count = len(self.models)
-            self.threads = divide(total, [1.0] * count) if concurrent else (total,) * count
-            self._branches = self._load(self.threads)
-            if concurrent and total > count:
-                self._divide(total)
-        except BaseException:
-            self.close()
-            raise
-        self._decider = Decider(self._branches, self._helper)
+        self._decider = Decider(self.branches, self._helper)
 
-    def _load(self, threads: Sequence[int]) -> tuple[Branch, ...]:
-        """Load all models at once."""
-        work = zip(self._lanes, self.models, threads, strict=True)
-        loading = [lane.submit(Branch, model, share) for lane, model, share in work]
-        wait(loading)
-        failed = next((each.exception() for each in loading if each.exception() is not None), None)
-        if failed is not None:
-            for each in loading:
-                if each.exception() is None:
-                    each.result().close()
-            raise failed
-        return tuple(each.result() for each in loading)
+    @property
+    def threads(self) -> tuple[int, ...]:
+        """CPU threads of each model, main first."""
+        return self.inference.threads
 
-    def _divide(self, total: int) -> None:
-        """Divide the threads by what each model costs, measured with the even share it has."""
-        shares = divide(
-            total, [branch.seconds() * share for branch, share in zip(self.branches, self.threads, strict=True)]
-        )
-        if shares != self.threads:
-            for branch in self.branches:
-                branch.close()
-            self._branches = ()
-            self._branches = self._load(shares)
-            self.threads = shares
+    @property
+    def spare(self) -> Executor:
+        """The thread of the model that was done first with the last frame.
+
+        What is run there while the next frame is with the models delays the model that has time to spare, and not the
+        one that all wait for.
+        """
+        return self.inference.spare
+
+    @property
+    def branches(self) -> tuple[Branch, ...]:
+        """Each model's way, main first, for measurements of single steps."""
+        return self.inference.branches
 
     def check(self, rules: RuleSet) -> None:
         """Refuse rules that were learned for other models than these.
@@ -172,28 +150,12 @@ class Pipeline:
         Args:
             prepared: a frame.
             room: called once, when it is time to prepare the next frame: when one of several models that run at once is
-                done and the last is ``LEAD`` seconds from it, else at the end; also when a model fails.
+                done and the last is about to be, else at the end; also when a model fails.
 
         Raises:
-            EngineError: a model failed.
+            EngineError: a model failed, they did not answer in time, or were given up.
         """
-        for branch in self.branches:
-            branch.hand_over()
-        work = [partial(branch.infer, image) for branch, image in zip(self.branches, prepared.images, strict=True)]
-        if not self.concurrent:
-            try:
-                return Inferred(prepared.frame, tuple(model() for model in work))
-            finally:
-                room()
-        running = [lane.submit(model) for lane, model in zip(self._lanes, work, strict=True)]
-        first, _ = wait(running, return_when=FIRST_COMPLETED)
-        first_done = time.monotonic()
-        self.spare = self._lanes[min(map(running.index, first))]
-        wait(running, timeout=self._gap - LEAD)  # a frame taken later is a newer one
-        room()
-        wait(running)  # the next frame may not come before all are done, whatever became of one
-        self._gap = time.monotonic() - first_done
-        return Inferred(prepared.frame, tuple(model.result() for model in running))
+        return Inferred(prepared.frame, self.inference.run(prepared.images, room))
 
     def labels(self, inferred: Inferred, size: tuple[int, int] | None = None) -> tuple[LabelMap, ...]:
         """Return the label maps of each model alone.
@@ -288,13 +250,9 @@ class Pipeline:
         return self.fuse(self.infer(self.prepare(frame)), rules, decision, **wanted)
 
     def close(self) -> None:
-        """Release both models; calling it twice does no harm."""
-        for lane in self._lanes:
-            lane.shutdown()
+        """Release the models; calling it twice does no harm."""
+        self.inference.close()
         self._helper.shutdown()
-        for branch in self._branches:
-            branch.close()
-        self._branches = ()
 
     def __enter__(self) -> Pipeline:
         return self
@@ -303,13 +261,6 @@ class Pipeline:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-    @property
-    def branches(self) -> tuple[Branch, ...]:
-        """Each model's way, main first, for measurements of single steps."""
-        if not self._branches:
-            raise RuntimeError("the pipeline is closed")
-        return self._branches
 
 
 def _check_model(role: str, model: Model, names: tuple[str, ...], fingerprint: str) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from numpy.typing import NDArray
 from tinymodels import Weights, tiny_model, write_model
@@ -124,6 +126,9 @@ class Fixed:
     def run(self, image: NDArray[np.float32]) -> NDArray[Any]:
         return self._output.repeat(len(image), axis=0)
 
+    def cancel(self) -> None:
+        pass
+
     def close(self) -> None:
         pass
 
@@ -199,6 +204,38 @@ def test_a_file_that_is_no_model_is_refused_in_one_line(
     assert capfd.readouterr() == ("", "")
 
 
+def test_a_model_cut_off_anywhere_is_refused(tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "m", CLASSES, SIZE)
+    whole = (folder / "model.onnx").read_bytes()
+    for length in range(0, len(whole), 7):
+        (folder / "model.onnx").write_bytes(whole[:length])
+        with pytest.raises(EngineError, match=rf"^{folder}/model\.onnx: ") as refused:
+            load_engine(load_model(folder), 1)
+        assert "\n" not in str(refused.value)
+
+
+def test_a_model_without_its_external_data_is_refused(tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "m", CLASSES, SIZE)
+    file = folder / "model.onnx"
+    onnx.save(onnx.load(file), file, save_as_external_data=True, location="weights.bin", size_threshold=0)
+    load_engine(load_model(folder), 1).close()
+    (folder / "weights.bin").unlink()
+    with pytest.raises(EngineError, match=rf"^{file}: ONNX Runtime cannot load it: .*weights\.bin") as refused:
+        load_engine(load_model(folder), 1)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_model_that_takes_other_numbers_is_refused(tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "m", CLASSES, SIZE)
+    model = onnx.load(folder / "model.onnx")
+    model.graph.input[0].type.tensor_type.elem_type = onnx.TensorProto.DOUBLE
+    model.graph.node[0].input[0] = "single"
+    model.graph.node.insert(0, onnx.helper.make_node("Cast", ["image"], ["single"], to=onnx.TensorProto.FLOAT))
+    onnx.save(model, folder / "model.onnx")
+    with pytest.raises(EngineError, match="input 'image' is float64 1 x 3 x 6 x 10, the card says float32"):
+        load_engine(load_model(folder), 1)
+
+
 @pytest.mark.parametrize("threads", [1, 2, 3])
 def test_an_engine_has_the_threads_it_is_given(tmp_path: Path, threads: int) -> None:
     def native_threads() -> int:
@@ -211,3 +248,31 @@ def test_an_engine_has_the_threads_it_is_given(tmp_path: Path, threads: int) -> 
     assert native_threads() - before == threads - 1
     engine.close()
     assert native_threads() == before
+
+
+def test_a_run_in_progress_ends_when_it_is_cancelled_and_no_other_begins(tmp_path: Path) -> None:
+    model = tiny_model(tmp_path / "m", CLASSES, SIZE, trap="loops on white")
+    engine = load_engine(model, 1)
+    engine.run(picture()[1])
+    failed: list[Exception] = []
+
+    def run() -> None:
+        try:
+            engine.run(picture(255)[1])
+        except EngineError as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(0.2)
+    assert thread.is_alive()
+    engine.cancel()
+    thread.join(2)
+    heeded = not thread.is_alive()
+    thread.join()  # a thread in a model at the end of the program can crash it
+    assert heeded
+    assert str(model.path) in str(failed[0])
+    with pytest.raises(EngineError, match="terminate"):
+        engine.run(picture()[1])
+    engine.close()
+    engine.close()

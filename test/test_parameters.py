@@ -244,3 +244,9 @@ def test_an_unknown_parameter_of_no_likeness_points_to_the_table() -> None:
 def test_a_row_makes_the_row_of_a_camera() -> None:
     row = Row("<camera>.image_topic", "string", "/<camera>/image_raw", "Images.")
     assert (row.for_camera("left").name, row.for_camera("left").default) == ("left.image_topic", "/left/image_raw")
+
+
+@pytest.mark.parametrize("name", ["main_model", "sub_model", "rules_file"])
+def test_a_home_folder_that_is_not_known_is_a_mistake(name: str) -> None:
+    with pytest.raises(ConfigError, match=rf"parameter {name} is '~nobody-here/x', whose home folder is not known"):
+        check({**LEAST, name: "~nobody-here/x"})

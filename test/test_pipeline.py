@@ -369,7 +369,7 @@ def test_the_spare_thread_is_that_of_the_model_done_first(
             with monkeypatch.context() as patch:
                 patch.setattr(branch, "infer", wait)
                 pipeline.infer(pipeline.prepare(noise()), room=release.set)
-            assert pipeline.spare is pipeline._lanes[1 - slow]
+            assert pipeline.spare is pipeline.inference._lanes[1 - slow]
 
 
 def test_a_closed_pipeline_says_so(models: tuple[Model, Model]) -> None:

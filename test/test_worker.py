@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -14,14 +14,16 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from test_pipeline import SIZE
-from tinymodels import MAIN_CLASSES, SUB_CLASSES, World, random_rules, tiny_model, write_world
+from tinymodels import MAIN_CLASSES, SUB_CLASSES, Trap, World, random_rules, tiny_model, write_world
 
 from classaug_ros.decision import Decision
 from classaug_ros.errors import ImageError
 from classaug_ros.images import Frame
+from classaug_ros.inference import GRACE
 from classaug_ros.models import load_model
 from classaug_ros.node.cameras import Counts, Turns
-from classaug_ros.node.worker import LOG_PERIOD, Terms, ThrottledLog, Wanted, Worker
+from classaug_ros.node.watchdog import IN_A_ROW, Watchdog
+from classaug_ros.node.worker import LOG_PERIOD, PATIENCE, Terms, ThrottledLog, Wanted, Worker
 from classaug_ros.pipeline import Augmented, Inferred, Pipeline, Prepared
 from classaug_ros.rules import Kind, RuleSet
 
@@ -71,11 +73,23 @@ def working(
     with Pipeline(load_model(world.main), load_model(world.sub)) as pipeline:
         terms = terms_for(pipeline, world.task, kind)
         outcome(pipeline, pixels(0), terms)  # compiles, on a machine where nothing has; frames would wait for that
-        worker = Worker(pipeline, terms, {name: Listener() for name in cameras}, log)
+        worker = start(pipeline, terms, cameras, log)
         try:
             yield worker, pipeline, terms
         finally:
             worker.stop()
+
+
+def start(
+    pipeline: Pipeline,
+    terms: Terms,
+    cameras: Iterable[str],
+    log: Callable[[str], None] = print,
+    reloads: int = 3,
+    ended: Callable[[], object] = lambda: None,
+) -> Worker:
+    watchdog = Watchdog(pipeline.inference, reloads, log)
+    return Worker(pipeline, terms, {name: Listener() for name in cameras}, log, watchdog, ended)
 
 
 def listener(worker: Worker, name: str) -> Listener:
@@ -198,7 +212,7 @@ def test_a_model_that_fails_holds_nothing_up(tmp_path: Path, world: World) -> No
     main = tiny_model(tmp_path / "main", MAIN_CLASSES, SIZE, seed=1)
     sub = tiny_model(tmp_path / "sub", SUB_CLASSES, SIZE, trap="fails on white", seed=2)
     with Pipeline(main, sub) as pipeline:
-        worker = Worker(pipeline, terms_for(pipeline, world.task), {"front": Listener()}, lines.append)
+        worker = start(pipeline, terms_for(pipeline, world.task), ["front"], lines.append)
         for number in range(6):
             worker.intake("front").receive(np.full((*SIZE, 3), 255, np.uint8) if number % 2 else pixels(number))
             counts = settled(worker, "front")
@@ -268,3 +282,115 @@ def test_a_period_has_one_line_and_the_next_one_tells_of_the_others() -> None:
         "camera front: frame refused: late (2 more since the last line)",
         "camera front: frame refused: last",
     ]
+
+
+WHITE = np.full((*SIZE, 3), 255, np.uint8)
+
+
+@contextmanager
+def trapped(
+    folder: Path, world: World, trap: Trap, timeout: float = 0.3, reloads: int = 3
+) -> Iterator[tuple[Worker, list[str], threading.Event]]:
+    """A worker whose sub model is caught by white images; the lines it logs, and whether it has ended."""
+    main = tiny_model(folder / "main", MAIN_CLASSES, SIZE, seed=1)
+    sub = tiny_model(folder / "sub", SUB_CLASSES, SIZE, trap=trap, seed=2)
+    lines: list[str] = []
+    ended = threading.Event()
+    with Pipeline(main, sub, timeout=timeout) as pipeline:
+        terms = terms_for(pipeline, world.task)
+        outcome(pipeline, pixels(0), terms)
+        worker = start(pipeline, terms, ["front", "rear"], lines.append, reloads, ended.set)
+        try:
+            yield worker, lines, ended
+        finally:
+            worker.stop()
+
+
+HANGS: tuple[Trap, ...] = ("loops on white", "sticks on white")
+
+
+@pytest.mark.parametrize("trap", HANGS)
+def test_models_that_hang_are_loaded_anew_and_the_newest_frames_are_served(
+    tmp_path: Path, world: World, trap: Trap
+) -> None:
+    with trapped(tmp_path, world, trap) as (worker, lines, ended):
+        front, rear = worker.intake("front"), worker.intake("rear")
+        front.receive(WHITE)
+        sent = 0
+        while worker.watchdog.count == 0 and sent < 1000:
+            rear.receive(pixels(sent))
+            sent += 1
+            time.sleep(0.005)
+            counts = worker.frames.counts("rear")
+            assert counts.received == sent == counts.dropped + counts.waiting + counts.published
+        last = pixels(sent)
+        rear.receive(last)
+        assert settled(worker, "front") == Counts(received=1, failed=1)
+        counts = settled(worker, "rear")
+        assert listener(worker, "rear").results[-1][0] is last
+        assert counts == Counts(sent + 1, published=counts.published, dropped=sent + 1 - counts.published)
+        assert 1 <= counts.published <= 4
+        assert "sub/model.onnx did not answer within 0.3 s" in lines[0]
+        assert lines[1].startswith("loading the models anew (1 of 3): ")
+        assert worker.watchdog.trouble.startswith("the models were loaded anew: ")
+        for number in range(IN_A_ROW):
+            front.receive(pixels(number))
+            settled(worker, "front")
+        assert worker.watchdog.trouble == ""
+        assert not ended.is_set()
+
+
+def test_models_that_hang_again_and_again_end_the_work(tmp_path: Path, world: World) -> None:
+    with trapped(tmp_path, world, "loops on white", reloads=2) as (worker, _, ended):
+        intake = worker.intake("front")
+        for number in range(3):
+            intake.receive(pixels(number))
+            settled(worker, "front")
+            intake.receive(WHITE)
+            settled(worker, "front")
+        assert ended.wait(5)
+        assert worker.watchdog.count == 2
+        assert "the models do not work, though loaded anew 2 times: " in worker.watchdog.ended
+        intake.receive(pixels(9))
+        assert worker.frames.counts("front") == Counts(received=7, published=3, failed=3, dropped=1)
+
+
+def test_models_that_fail_frame_after_frame_are_loaded_anew(tmp_path: Path, world: World) -> None:
+    with trapped(tmp_path, world, "fails on white") as (worker, lines, _):
+        for number in range(2 * IN_A_ROW):
+            camera = ("front", "rear")[number % 2]
+            worker.intake(camera).receive(pixels(0) if number == IN_A_ROW - 1 else WHITE)
+            settled(worker, camera)
+        eventually_one(worker)
+        assert sum("loading the models anew" in line for line in lines) == 1
+        worker.intake("front").receive(pixels(1))
+        assert settled(worker, "front").published == 1
+
+
+def eventually_one(worker: Worker) -> None:
+    deadline = time.monotonic() + 10
+    while worker.watchdog.count == 0:
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+
+
+@pytest.mark.parametrize("trap", HANGS)
+def test_stopping_does_not_wait_for_models_that_hang_and_they_are_loaded_anew_the_next_time(
+    tmp_path: Path, world: World, trap: Trap
+) -> None:
+    with trapped(tmp_path, world, trap, timeout=10) as (worker, lines, _):
+        worker.intake("front").receive(WHITE)
+        time.sleep(0.1)
+        before = time.monotonic()
+        worker.stop()
+        assert time.monotonic() - before < PATIENCE + 2 * GRACE + 0.2
+        assert worker.frames.counts("front") == Counts(received=1, failed=1)
+        assert "the node stopped before the models answered" in lines[0]
+        again = start(worker._pipeline, worker.terms, ["front"], lines.append, reloads=0)
+        again.intake("front").receive(pixels(1))
+        deadline = time.monotonic() + 10
+        while not again.frames.counts("front").published and time.monotonic() < deadline:
+            time.sleep(0.001)
+        again.stop()
+        assert again.frames.counts("front").published == 1
+        assert not listener(worker, "front").results

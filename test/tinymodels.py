@@ -20,9 +20,18 @@ from classaug_ros.rules import Evidence, Kind, Provenance, Rules, derive, groups
 from classaug_ros.task import Task
 
 OPSET = 17
+TURNS = 2**24  # of a loop without an end in sight
+WINDOW = 300  # pixels along each side that an average is of, at as many places
 IR_VERSION = 10  # of that opset's time: what the onnx package writes by default may be too new for ONNX Runtime
 
-Trap = Literal["nan on black", "infinite on black", "fails on white"]
+Trap = Literal[
+    "nan on black",
+    "infinite on black",
+    "fails on white",
+    "loops on white",
+    "loops on black",
+    "sticks on white",
+]
 
 
 def write_classes(path: Path, names: Sequence[str]) -> Path:
@@ -149,6 +158,8 @@ def _graph(
 def _trap(trap: Trap) -> tuple[list[onnx.NodeProto], dict[str, NDArray[Any]]]:
     """Return nodes that take "scores" to "trapped", the same but for one kind of image."""
     make = helper.make_node
+    if trap not in {"fails on white", "nan on black", "infinite on black"}:
+        return _endless(trap)
     if trap == "fails on white":  # an index past the end: 255 / 255 = 1 in a list of one
         nodes = [
             make("ReduceMax", ["image"], ["brightest"], keepdims=0),
@@ -166,6 +177,56 @@ def _trap(trap: Trap) -> tuple[list[onnx.NodeProto], dict[str, NDArray[Any]]]:
         make("Add", ["scores", "offset"], ["trapped"]),
     ]
     return nodes, {"one": np.array(1, np.float32), "zero": np.array(0, np.float32), "tiny": np.array(1e-30, np.float32)}
+
+
+def _endless(trap: Trap) -> tuple[list[onnx.NodeProto], dict[str, NDArray[Any]]]:
+    """Return nodes that take 10 s and more on a colour: in a loop, which can be left, or in one operator, which cannot.
+
+    Not longer, as a thread that cannot be ended would keep its core from all tests that follow.
+    """
+    make, value = helper.make_node, helper.make_tensor_value_info
+    constants: dict[str, NDArray[Any]] = {
+        "color": np.array(0 if trap == "loops on black" else 255, np.float32),
+        "zero": np.array(0, np.float32),
+    }
+    nodes = [
+        make("ReduceMax", ["image"], ["brightest"], keepdims=0),
+        make("Equal", ["brightest", "color"], ["caught"]),
+    ]
+    if trap.startswith("loops"):
+        body = helper.make_graph(
+            [make("Identity", ["go"], ["on"]), make("Add", ["sum", "zero"], ["more"])],
+            "turn",
+            [
+                value("turn", TensorProto.INT64, []),
+                value("go", TensorProto.BOOL, []),
+                value("sum", TensorProto.FLOAT, []),
+            ],
+            [value("on", TensorProto.BOOL, []), value("more", TensorProto.FLOAT, [])],
+        )
+        nodes += [
+            make("Cast", ["caught"], ["some"], to=TensorProto.INT64),
+            make("Mul", ["some", "many"], ["turns"]),
+            make("Loop", ["turns", "true", "zero"], ["spent"], body=body),
+        ]
+        constants |= {"many": np.array(TURNS), "true": np.array(True)}
+    else:
+        side = 2 * WINDOW
+        long = [
+            make("Expand", ["brightest", "large"], ["plane"]),
+            make("AveragePool", ["plane"], ["pooled"], kernel_shape=[WINDOW, WINDOW]),
+            make("ReduceMin", ["pooled"], ["long"], keepdims=0),
+        ]
+        branches = {
+            f"{name}_branch": helper.make_graph(graph, name, [], [value(name, TensorProto.FLOAT, [])])
+            for name, graph in (
+                ("then", [*long, make("Identity", ["long"], ["then"])]),
+                ("else", [make("Identity", ["zero"], ["else"])]),
+            )
+        }
+        nodes.append(make("If", ["caught"], ["spent"], **branches))
+        constants |= {"large": np.array([1, 1, side, side])}
+    return [*nodes, make("Add", ["scores", "spent"], ["trapped"])], constants
 
 
 @dataclass(frozen=True)

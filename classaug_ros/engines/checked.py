@@ -61,6 +61,10 @@ class CheckedEngine:
             )
         return output.astype(classes.dtype, copy=False)
 
+    def cancel(self) -> None:
+        """Ask a run in progress to end, and fail every later one; see ``Engine.cancel``."""
+        self._engine.cancel()
+
     def close(self) -> None:
         """Release the model."""
         self._engine.close()

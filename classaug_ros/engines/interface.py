@@ -52,8 +52,11 @@ class Engine(Protocol):
             1 x classes x height x width scores, or 1 x height x width labels, of the card's output.
 
         Raises:
-            EngineError: the model failed.
+            EngineError: the model failed, or was cancelled.
         """
 
+    def cancel(self) -> None:
+        """Ask a run in progress in another thread to end, and fail every later one. Not every model heeds it soon."""
+
     def close(self) -> None:
-        """Release the model."""
+        """Release the model; calling it twice does no harm."""

@@ -27,6 +27,7 @@ class OnnxRuntimeEngine:
             EngineError: the file is no ONNX model.
         """
         self._session = _session(model.path, threads)
+        self._options = onnxruntime.RunOptions()
         self._path = model.path
         self._input = model.card.input.name
         self._outputs = [model.card.output.name]
@@ -36,14 +37,18 @@ class OnnxRuntimeEngine:
     def run(self, image: NDArray[np.float32]) -> NDArray[Any]:
         """Run the model; see ``Engine.run``."""
         try:
-            output: NDArray[Any] = self._session.run(self._outputs, {self._input: image})[0]
+            output: NDArray[Any] = self._session.run(self._outputs, {self._input: image}, self._options)[0]
         except Exception as error:  # as above
             raise EngineError(f"{self._path}: ONNX Runtime failed: {_first_line(error)}") from error
         return output
 
+    def cancel(self) -> None:
+        """Ask a run in progress to end; ONNX Runtime does between two operators, also within a loop, not within one."""
+        self._options.terminate = True
+
     def close(self) -> None:
         """Release the model."""
-        del self._session
+        vars(self).pop("_session", None)
 
 
 def declared(path: Path) -> tuple[tuple[Port, ...], tuple[Port, ...]]:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import signal
+import os
 import sys
-import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
 
-import rclpy
-from rclpy.executors import SingleThreadedExecutor
-from rclpy.logging import get_logger
-from rclpy.signals import SignalHandlerOptions
+from classaug_ros.node.ending import Ending
 
-from classaug_ros.node.lifecycle import NAME, ClassaugNode
+if TYPE_CHECKING:
+    from classaug_ros.node.lifecycle import ClassaugNode
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -25,11 +23,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         0 after a clean end, 2 when ROS cannot use the arguments.
     """
-    # Handlers of our own: rclpy's would end the context before the node could shut itself down.
-    ended = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: ended.set())
-    arguments = sys.argv[1:] if argv is None else argv
+    # Before ROS is imported, which takes its time. rclpy's own handlers would end the context before the node could
+    # shut itself down.
+    ending = Ending()
+    return ending.leave(_run(ending, sys.argv[1:] if argv is None else argv))
+
+
+def _run(ending: Ending, arguments: Sequence[str]) -> int:
+    import rclpy
+    from rclpy.logging import get_logger
+    from rclpy.signals import SignalHandlerOptions
+
+    from classaug_ros.node.lifecycle import NAME, ClassaugNode
+
     try:
         rclpy.init(args=[NAME, *arguments], signal_handler_options=SignalHandlerOptions.NO)
         node = ClassaugNode()
@@ -38,23 +44,23 @@ def main(argv: Sequence[str] | None = None) -> int:
         rclpy.try_shutdown()
         return 2
     try:
-        _run(node, ended)
+        _spin(node, ending)
     finally:
         rclpy.try_shutdown()
-        # Python gives signals their default back as it ends; a second Ctrl-C would then make a clean end a death.
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.SIG_IGN)
     return 0
 
 
-def _run(node: ClassaugNode, ended: threading.Event) -> None:
-    node.start()
+def _spin(node: ClassaugNode, ending: Ending) -> None:
+    from rclpy.executors import SingleThreadedExecutor
+
+    if not ending.asked.is_set():
+        node.start()
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     with ThreadPoolExecutor(1, "classaug-executor") as threads:
         spinning = threads.submit(executor.spin)
-        spinning.add_done_callback(lambda _: ended.set())  # a defect in a callback ends the node
-        ended.wait()
+        spinning.add_done_callback(lambda _: ending.asked.set())  # a defect in a callback ends the node
+        ending.asked.wait()
         executor.shutdown()
     node.stop()
     node.destroy_node()
@@ -64,7 +70,10 @@ def _run(node: ClassaugNode, ended: threading.Event) -> None:
 def _argument_error(error: Exception) -> str:
     if "PARAMETER_NOT_SET" in str(error):
         return "a parameter given is an empty list, which ROS parameters cannot be; leave it out or fill it"
-    return str(error).partition(", at /")[0]  # the rest is a place in rcl's own source
+    if os.environ.get("ROS_SECURITY_ENABLE") == "true" and not os.environ.get("ROS_SECURITY_KEYSTORE"):
+        return "ROS_SECURITY_ENABLE is true, but ROS_SECURITY_KEYSTORE is not set; expected the folder of a keystore"
+    told = str(error).partition(", at /")[0]  # the rest is a place in rcl's own source
+    return " ".join(told.split())
 
 
 if __name__ == "__main__":

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+import time
+from collections.abc import Collection
 from typing import Any
 
 from rclpy.event_handler import PublisherEventCallbacks, SubscriptionEventCallbacks
 from rclpy.exceptions import InvalidTopicNameException
 from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import QoSProfile, QoSReliabilityPolicy
-from rclpy.time import Time
 from rclpy.validate_topic_name import validate_topic_name
 from sensor_msgs.msg import CompressedImage, Image
 
@@ -18,13 +19,15 @@ from classaug_ros.images import Frame, decode_compressed, decode_image, fill_ima
 from classaug_ros.node.cameras import Turns
 from classaug_ros.node.parameters import CameraSettings
 from classaug_ros.node.qos import IncompatibleQos
-from classaug_ros.node.worker import Intake, Wanted
+from classaug_ros.node.worker import Intake, ThrottledLog, Wanted
 from classaug_ros.pipeline import Augmented
 
 OUTPUTS = ("label", "overlay", "label_color", "confidence")
 """Topics of a camera's results, in the order of ``Wanted``."""
 OUTPUT_DEPTH = 5
 """Output images kept for reliable subscribers that are behind."""
+MAX_AGE = 60.0
+"""Seconds between a stamp and the node's clock from which on that is no latency: one of the two is wrong."""
 
 
 class CameraTopics:
@@ -43,14 +46,26 @@ class CameraTopics:
             ConfigError: the image topic is no topic name.
         """
         self._node = node
+        self._name = camera.name
         self._compressed = camera.image_transport == "compressed"
         topic = f"{camera.image_topic}/compressed" if self._compressed else camera.image_topic
         self._topic = _checked_topic(node, topic, f"{camera.name}.image_topic")
         self._image_qos = QoSProfile(depth=depth, reliability=QoSReliabilityPolicy[reliability.upper()])
         self._turns = camera.turns
+        self._log = ThrottledLog(camera.name, node.get_logger().warning)
         self._intake: Intake | None = None
         self._subscription: Any = None
         self._publishers = tuple(self._output(f"~/{camera.name}/{output}") for output in OUTPUTS)
+
+    @property
+    def name(self) -> str:
+        """The camera's name."""
+        return self._name
+
+    @property
+    def output_topics(self) -> tuple[str, ...]:
+        """Full names of the topics that are published."""
+        return tuple(publisher.topic_name for publisher in self._publishers)
 
     @property
     def image_topic(self) -> str:
@@ -132,11 +147,22 @@ class CameraTopics:
             confidence.publish(_image(message.header, augmented.confidence, "mono8"))
 
     def age(self, message: Any) -> float:
-        """Return the seconds, on the node's clock, since the stamp of a message; nan when it has none."""
-        stamp = Time.from_msg(message.header.stamp)
-        if stamp.nanoseconds == 0:
+        """Return the seconds, on the node's clock, since the stamp of a message.
+
+        It is nan where the message has no stamp, or one more than ``MAX_AGE`` from the clock; a log line tells of that.
+        """
+        stamp = message.header.stamp.sec * 10**9 + message.header.stamp.nanosec  # rclpy's Time refuses negative ones
+        if stamp == 0:
             return math.nan
-        return float((self._node.get_clock().now().nanoseconds - stamp.nanoseconds) * 1e-9)
+        age = (self._node.get_clock().now().nanoseconds - stamp) * 1e-9
+        if abs(age) <= MAX_AGE:
+            return float(age)
+        self._log.add(
+            time.monotonic(),
+            f"stamps are {abs(age):.0f} s {'behind' if age > 0 else 'ahead of'} the node's clock, no latency is told; "
+            "set the camera's clock, or use_sim_time for a recording",
+        )
+        return math.nan
 
     def _output(self, topic: str) -> Any:
         name = self._node.resolve_topic_name(topic)
@@ -146,6 +172,17 @@ class CameraTopics:
         # Reliable serves subscribers of both kinds.
         qos = QoSProfile(depth=OUTPUT_DEPTH, reliability=QoSReliabilityPolicy.RELIABLE)
         return self._node.create_lifecycle_publisher(Image, topic, qos, event_callbacks=events)
+
+
+def refuse_loops(cameras: Collection[CameraTopics]) -> None:
+    """Raise ConfigError where a camera would read what one of them publishes: each label would make a next one."""
+    published = {topic for camera in cameras for topic in camera.output_topics}
+    for camera in cameras:
+        if camera.image_topic in published:
+            raise ConfigError(
+                f"parameter {camera.name}.image_topic makes {camera.image_topic}, which this node publishes itself; "
+                "name the topic of a camera"
+            )
 
 
 def _checked_topic(node: LifecycleNode, topic: str, parameter: str) -> str:

@@ -17,6 +17,7 @@ class Outcome(Enum):
     SKIPPED = "skipped"  # nobody subscribes to what it would give
     REFUSED = "refused"  # it cannot be used
     FAILED = "failed"  # a model failed on it
+    DROPPED = "dropped"  # the models were loaded anew before its turn
 
 
 @dataclass(frozen=True)
@@ -151,7 +152,7 @@ class NewestFrames:
             return Counts(
                 received=slot.received,
                 published=slot.done[Outcome.PUBLISHED],
-                dropped=slot.dropped,
+                dropped=slot.dropped + slot.done[Outcome.DROPPED],
                 refused=slot.done[Outcome.REFUSED],
                 skipped=slot.done[Outcome.SKIPPED],
                 failed=slot.done[Outcome.FAILED],

@@ -18,11 +18,12 @@ from rclpy.parameter import Parameter
 from std_srvs.srv import Trigger
 
 from classaug_ros.errors import ClassaugError
-from classaug_ros.node.camera_topics import OUTPUTS, CameraTopics
+from classaug_ros.node.camera_topics import OUTPUTS, CameraTopics, refuse_loops
 from classaug_ros.node.declared import NodeParameters
 from classaug_ros.node.diagnostics import Level, Status, camera_status
 from classaug_ros.node.label_info import LabelInfoTopics
 from classaug_ros.node.loaded import Loaded
+from classaug_ros.node.watchdog import Watchdog
 from classaug_ros.node.worker import Worker
 
 NAME = "classaug_node"
@@ -68,6 +69,8 @@ class ClassaugNode(LifecycleNode):
         self._worker: Worker | None = None
         self._undo_configure = ExitStack()
         self._undo_activate = ExitStack()
+        # Transitions belong to the executor's thread: what another one wants is done by this.
+        self._wake = self.create_guard_condition(self._deactivate_when_ended)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         # Steady time: diagnostics go on while simulated time stands still.
         self.create_timer(DIAGNOSTICS_PERIOD, self._publish_diagnostics, clock=Clock(clock_type=ClockType.STEADY_TIME))
@@ -100,6 +103,7 @@ class ClassaugNode(LifecycleNode):
                 topics = CameraTopics(self, camera, settings.image_reliability, settings.image_depth)
                 undo.callback(topics.destroy)
                 cameras[camera.name] = topics
+            refuse_loops(cameras.values())
             self._label_info = LabelInfoTopics(self)
             undo.callback(self._label_info.destroy)
             service = self.create_service(Trigger, "~/reload_rules", self._reload_rules)
@@ -117,7 +121,16 @@ class ClassaugNode(LifecycleNode):
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Start the worker and read the cameras whose results somebody wants."""
         super().on_activate(state)
-        self._worker = Worker(self._loaded.pipeline, self._loaded.terms, self._cameras, self.get_logger().warning)
+        self._problem = ""
+        log = self.get_logger().warning
+        self._worker = Worker(
+            self._loaded.pipeline,
+            self._loaded.terms,
+            self._cameras,
+            log,
+            Watchdog(self._loaded, self._loaded.settings.engine_reloads, log),
+            self._wake.trigger,
+        )
         self._undo_activate.callback(self._worker.stop)
         self._label_info.publish(self._loaded.rules)
         for name, topics in self._cameras.items():
@@ -130,7 +143,7 @@ class ClassaugNode(LifecycleNode):
 
     @_reported
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Unsubscribe and stop the worker; the frame being worked on is still published."""
+        """Unsubscribe and stop the worker; a frame being worked on is still published, unless it takes too long."""
         self._stop_working()
         self._state = "inactive"
         return super().on_deactivate(state)
@@ -139,6 +152,7 @@ class ClassaugNode(LifecycleNode):
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Release everything that configuring made."""
         self._release()
+        self._problem = ""
         self._state = "unconfigured"
         return super().on_cleanup(state)
 
@@ -155,6 +169,12 @@ class ClassaugNode(LifecycleNode):
         self._release()
         self._state = "unconfigured"
         return super().on_error(state)
+
+    def _deactivate_when_ended(self) -> None:
+        """Deactivate the node once its watchdog has ended, and say why."""
+        if self._worker is not None and (why := self._worker.watchdog.ended):
+            self.trigger_deactivate()
+            self.report(f"deactivated: {why}")
 
     def _stop_working(self) -> None:
         self._undo_activate.close()
@@ -212,10 +232,12 @@ class ClassaugNode(LifecycleNode):
         return camera_status(counts, summary, self._loaded.settings.stale_after, read=topics.read)
 
     def _node_status(self) -> Status:
-        if self._state == "unconfigured" and self._problem:
-            return Status(Level.ERROR, self._problem, {})
-        configured = self._state in ("inactive", "active")
-        return Status(Level.OK, self._state, self._loaded.description() if configured else {})
+        described = self._loaded.description() if self._state in ("inactive", "active") else {}
+        problem = self._problem
+        if self._worker is not None:
+            problem = self._worker.watchdog.trouble
+            described["models loaded anew"] = str(self._worker.watchdog.count)
+        return Status(Level.ERROR, problem, described) if problem else Status(Level.OK, self._state, described)
 
 
 def _diagnostic_array(stamp: Time, statuses: Mapping[str, Status], hardware: str) -> DiagnosticArray:

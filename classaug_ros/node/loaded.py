@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from classaug_ros import fusion
 from classaug_ros.decision import Decision
+from classaug_ros.errors import ConfigError
 from classaug_ros.images import Frame
 from classaug_ros.models import Model, ModelCard, load_model
 from classaug_ros.node.parameters import Settings
@@ -45,16 +46,41 @@ class Loaded:
                 *map(load_model, settings.sub_models),
                 threads=settings.threads,
                 concurrent=settings.concurrent,
+                timeout=settings.engine_timeout,
             )
             try:
                 rules = _load_rules(settings, pipeline)
-                pipeline.infer(pipeline.prepare(BLACK))  # what the models need at their first run
-                warming.result()
+                warming.result()  # a compiler at work beside them would make the models late
+                pipeline.infer(pipeline.prepare(BLACK))  # what they need at their first run
                 _warm_up(pipeline, rules)
                 return cls(settings, pipeline, rules)
             except BaseException:
                 pipeline.close()
                 raise
+
+    @property
+    def broken(self) -> str:
+        """Why the models run no more; empty where they run."""
+        return self.pipeline.inference.broken
+
+    def give_up(self, why: str) -> None:
+        """End what the models do; they run no more until they are loaded anew."""
+        self.pipeline.inference.give_up(why)
+
+    def reload(self) -> None:
+        """Load models that were given up anew.
+
+        Raises:
+            ConfigError: a file of a model is gone, or not what it was when the node was configured.
+            EngineError: a model cannot be loaded.
+        """
+        paths = (self.settings.main_model, *self.settings.sub_models)
+        for model, path in zip(self.pipeline.models, paths, strict=True):
+            if load_model(path).fingerprint != model.fingerprint:
+                raise ConfigError(
+                    f"{model.path} or its card was changed since the node was configured; configure it again to use it"
+                )
+        self.pipeline.inference.reload()
 
     @property
     def terms(self) -> Terms:

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from classaug_ros.decision import Decision
-from classaug_ros.errors import ConfigError
+from classaug_ros.errors import SHOWN, ConfigError, shown
 from classaug_ros.node.cameras import Turns
 from classaug_ros.node.table import RULES, TABLE, camera_of, rows
 
 _CAMERA_NAME = re.compile(r"[A-Za-z](_?[A-Za-z0-9])*")
+_TOLD = 20  # problems, in one line
 _STANDARD = ("use_sim_time", "start_type_description_service")
 _STANDARD_PREFIX = "qos_overrides."
 _DECISION = tuple(field.name for field in fields(Decision))
@@ -48,6 +49,8 @@ class Settings:
     overlay_alpha: float
     threads: int
     concurrent: bool
+    engine_timeout: float
+    engine_reloads: int
     stale_after: float
     autostart: bool
 
@@ -75,11 +78,11 @@ def camera_names(given: Mapping[str, Any]) -> tuple[str, ...]:
     for name in names:
         if not _CAMERA_NAME.fullmatch(name) or name in ("rules", "qos_overrides"):
             raise ConfigError(
-                f"parameter cameras: {name!r} cannot be a camera name; expected letters, digits and single "
+                f"parameter cameras: {shown(name)} cannot be a camera name; expected letters, digits and single "
                 "underscores, a letter first, and not 'rules' or 'qos_overrides'"
             )
         if names.count(name) > 1:
-            raise ConfigError(f"parameter cameras: {name!r} is named twice")
+            raise ConfigError(f"parameter cameras: {shown(name)} is named twice")
     return names
 
 
@@ -105,7 +108,8 @@ def check(given: Mapping[str, Any]) -> Settings:
             problems.append(str(error))
     problems += _missing_or_contradictory(values)
     if problems:
-        raise ConfigError("; ".join(problems))
+        more = f"; and {len(problems) - _TOLD} more" if len(problems) > _TOLD else ""
+        raise ConfigError("; ".join(problems[:_TOLD]) + more)
     return _settings(cameras, values)
 
 
@@ -131,7 +135,7 @@ def _missing_or_contradictory(values: Mapping[str, Any]) -> Iterator[str]:
 
 def _settings(cameras: Iterable[str], values: Mapping[str, Any]) -> Settings:
     def paths(name: str) -> tuple[Path, ...]:
-        return tuple(Path(entry).expanduser() for entry in _entries(values[name]))
+        return tuple(_path(name, entry) for entry in _entries(values[name]))
 
     return Settings(
         cameras=tuple(
@@ -157,9 +161,20 @@ def _settings(cameras: Iterable[str], values: Mapping[str, Any]) -> Settings:
         overlay_alpha=values["overlay_alpha"],
         threads=values["threads"],
         concurrent=values["concurrent"],
+        engine_timeout=values["engine_timeout"],
+        engine_reloads=values["engine_reloads"],
         stale_after=values["stale_after"],
         autostart=values["autostart"],
     )
+
+
+def _path(name: str, text: str) -> Path:
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:  # no such user
+        raise ConfigError(
+            f"parameter {name} is {text!r:.80}, whose home folder is not known; write the path out"
+        ) from error
 
 
 def _entries(value: str | tuple[str, ...]) -> tuple[str, ...]:
@@ -180,6 +195,8 @@ def is_standard(name: str) -> bool:
 
 def unknown_parameter(name: str, known: Iterable[str]) -> str:
     """Say that a parameter does not exist, and which one may have been meant."""
+    if not name.isprintable() or len(name) > SHOWN:
+        return f"unknown parameter {shown(name)}; see the table of parameters in docs/node.md"
     close = difflib.get_close_matches(name, list(known), n=1)
     hint = f"did you mean {close[0]}?" if close else "see the table of parameters in docs/node.md"
     owner = camera_of(name)

@@ -47,6 +47,10 @@ class Passage:
         self._rooms[stage].acquire()
         self._inside.add(stage)
 
+    def inside(self, stage: Stage) -> bool:
+        """Tell whether the frame is in a stage."""
+        return stage in self._inside
+
     def leave(self, stage: Stage) -> None:
         """Make room; does nothing outside the stage."""
         if stage in self._inside:

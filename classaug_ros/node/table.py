@@ -193,6 +193,23 @@ TABLE: tuple[Row, ...] = (
     Row("threads", "integer", 0, "Processor cores used by all models together; 0 is all of them.", 0, 256),
     Row("concurrent", "bool", True, "Run all models at once, with the cores divided among them."),
     Row(
+        "engine_timeout",
+        "double",
+        10.0,
+        "Seconds that all models together have for a frame; then it is given up, and they are loaded anew.",
+        0.1,
+        3600.0,
+    ),
+    Row(
+        "engine_reloads",
+        "integer",
+        3,
+        "How often models that hang or keep failing are loaded anew, without being well in between, until the node "
+        "deactivates itself.",
+        0,
+        100,
+    ),
+    Row(
         "stale_after",
         "double",
         2.0,

@@ -14,14 +14,18 @@ from typing import Any, Protocol
 from classaug_ros.decision import Decision
 from classaug_ros.errors import ClassaugError, ImageError
 from classaug_ros.images import Frame
+from classaug_ros.inference import GRACE
 from classaug_ros.node.cameras import Arrival, NewestFrames, Outcome, Turns
 from classaug_ros.node.diagnostics import Finished, Recent
 from classaug_ros.node.stages import Laps, Passage, Stages
-from classaug_ros.pipeline import Augmented, Inferred, Pipeline
+from classaug_ros.node.watchdog import Watchdog
+from classaug_ros.pipeline import Augmented, Inferred, Pipeline, Prepared
 from classaug_ros.rules import RuleSet
 
 LOG_PERIOD = 5.0
 """Seconds between two log lines about frames of one camera."""
+PATIENCE = 1.0
+"""Seconds that the frames being worked on have for being done when work is to stop."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +106,9 @@ class Worker:
     taken only when a core is free for it: one taken earlier would be an older one.
 
     ``terms`` may be replaced at any time: each frame is fused wholly on one of them.
+
+    Where the models hang or fail again and again, the thread whose frame is with them loads them anew; the others wait
+    for it as they do for every frame, so that nobody uses the models meanwhile and nothing else stands still.
     """
 
     def __init__(
@@ -110,6 +117,8 @@ class Worker:
         terms: Terms,
         cameras: Mapping[str, Camera],
         log: Callable[[str], None],
+        watchdog: Watchdog,
+        ended: Callable[[], object],
     ) -> None:
         """Start working.
 
@@ -118,7 +127,10 @@ class Worker:
             terms: those to begin with.
             cameras: where messages go and come from, by name.
             log: takes a line about frames refused or failed.
+            watchdog: judges the models of the pipeline.
+            ended: called, by a thread of the worker, when the watchdog has ended and no frame is worked on any more.
         """
+        self.watchdog = watchdog
         self.terms = terms
         self.frames = NewestFrames({name: camera.turns for name, camera in cameras.items()})
         self.recent = {camera: Recent(time.monotonic()) for camera in cameras}
@@ -126,7 +138,11 @@ class Worker:
         self._cameras = cameras
         self._log = {camera: ThrottledLog(camera, log) for camera in cameras}
         self._stages = Stages()
-        self._threads = [threading.Thread(target=self._run, name=f"classaug worker {number}") for number in (1, 2, 3)]
+        self._ended = ended
+        self._stopping = False
+        self._threads = [
+            threading.Thread(target=self._run, name=f"classaug worker {number}", daemon=True) for number in (1, 2, 3)
+        ]
         for thread in self._threads:
             thread.start()
 
@@ -135,12 +151,28 @@ class Worker:
         return Intake(camera, self.frames, self.recent[camera])
 
     def stop(self) -> None:
-        """Finish the frames being worked on, drop the others, end the threads."""
+        """Finish the frames being worked on, drop the others, end the threads.
+
+        Frames that are not done within ``PATIENCE`` fail, and the models are given up. A thread that does not end even
+        then, as it is loading them, is left to itself: it has nothing more to work on.
+        """
+        self._stopping = True
         self.frames.close()
+        if not self._join(PATIENCE):
+            self._pipeline.inference.give_up("the node stopped before the models answered")
+            self._join(GRACE)
+
+    def _join(self, seconds: float) -> bool:
+        """Wait for the threads to end, and tell whether they have."""
+        end = time.monotonic() + seconds
         for thread in self._threads:
-            thread.join()
+            thread.join(max(0.0, end - time.monotonic()))
+        return not any(thread.is_alive() for thread in self._threads)
 
     def _run(self) -> None:
+        with self._stages.passage() as passage:
+            passage.enter("infer")
+            self._mend(self.watchdog.start)
         while True:
             with self._stages.passage() as passage:
                 passage.enter("prepare")
@@ -150,16 +182,25 @@ class Worker:
                 finished = self._process(arrival, passage)
                 self.recent[arrival.camera].finished(finished)
                 self.frames.finish(arrival.camera, finished.outcome)
+                if passage.inside("infer"):  # it came no further
+                    self._mend(self.watchdog.mend)
+
+    def _mend(self, load: Callable[[], None]) -> None:
+        """Have the models loaded anew where they need it, while no other frame can be with them."""
+        if self._stopping:
+            return
+        load()
+        if self.watchdog.ended:
+            self.frames.close()
+            self._ended()
 
     def _process(self, arrival: Arrival, passage: Passage) -> Finished:
         try:
             return self._augment(arrival, passage)
         except ImageError as error:
-            outcome, cause = Outcome.REFUSED, str(error)
-        except ClassaugError as error:
-            outcome, cause = Outcome.FAILED, str(error)
+            outcome, cause = Outcome.REFUSED, _cause(error)
         except Exception as error:  # noqa: BLE001 (a defect on one frame must not end a vehicle's perception unseen)
-            outcome, cause = Outcome.FAILED, f"{type(error).__name__}: {error} ({_place(error)})"
+            outcome, cause = Outcome.FAILED, _cause(error)
         now = time.monotonic()
         self._log[arrival.camera].add(now, f"frame {outcome.value}: {cause}")
         return Finished(now, outcome, cause=cause)
@@ -171,16 +212,28 @@ class Worker:
             return Finished(time.monotonic(), Outcome.SKIPPED)
         laps = Laps(arrival.time)
         laps.lap("wait")
+        given_up = self._pipeline.inference.given_up
         prepared = self._pipeline.prepare(camera.decode(arrival.message))
         laps.lap("prepare")
         passage.enter("infer")
         laps.lap("wait")
-        inferred = self._pipeline.infer(prepared, room=partial(passage.leave, "prepare"))
+        if self._pipeline.inference.given_up != given_up:  # it is old by now, and newer ones wait
+            return Finished(laps.time, Outcome.DROPPED)
+        inferred = self._infer(prepared, room=partial(passage.leave, "prepare"))
         laps.lap("engines")
         passage.enter("finish")
         finishing = self._pipeline.spare.submit(self._finish, arrival, inferred, wanted, laps)
         passage.leave("infer")
         return finishing.result()
+
+    def _infer(self, prepared: Prepared, room: Callable[[], None]) -> Inferred:
+        try:
+            inferred = self._pipeline.infer(prepared, room)
+        except Exception as error:
+            self.watchdog.failed(_cause(error))
+            raise
+        self.watchdog.answered()
+        return inferred
 
     def _finish(self, arrival: Arrival, inferred: Inferred, wanted: Wanted, laps: Laps) -> Finished:
         camera, terms = self._cameras[arrival.camera], self.terms
@@ -223,6 +276,12 @@ class ThrottledLog:
         self._log(f"camera {self._camera}: {line}{others}")
 
 
-def _place(error: Exception) -> str:
+def _cause(error: Exception) -> str:
+    """Return an error in one line; of one that nobody foresaw, with its kind and where it came from."""
+    if isinstance(error, ClassaugError):
+        return str(error)
+    if isinstance(error, MemoryError):
+        return f"out of memory: {error}"
     frame = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{frame.filename}:{frame.lineno}"
+    said = " ".join(str(error).split())  # OpenCV's end with a line break
+    return f"{type(error).__name__}: {said:.300} ({frame.filename}:{frame.lineno})"

@@ -1,0 +1,226 @@
+"""Several models run on one frame: at once or one after the other, with a limit to their time, and loaded again."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, InvalidStateError, wait
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from classaug_ros.branch import Branch, divide
+from classaug_ros.errors import EngineError
+from classaug_ros.lane import Lane
+from classaug_ros.models import Model
+
+LEAD = 0.015
+"""Seconds before the models are free at which the next frame is taken, to be decoded and prepared."""
+GRACE = 0.3
+"""Seconds that models have for ending once they are given up; then they are left to themselves."""
+
+CLOSED = "the pipeline is closed"
+
+
+class Inference:
+    """All models of a pipeline, each in a thread of its own.
+
+    Models that do not answer in time are given up: who waits for them has an error, and so has everybody until they
+    are loaded again. A thread cannot be ended from outside, so that a model that heeds nothing stays where it is, with
+    its memory and its core; but nobody waits for it, and what it may still give is thrown away.
+
+    Attributes:
+        threads: CPU threads of each model.
+        spare: the thread of the model that was done first with the last frame.
+        given_up: how often the models were given up.
+    """
+
+    def __init__(self, models: Sequence[Model], threads: int, *, concurrent: bool, timeout: float) -> None:
+        """Load the models; see ``Pipeline``."""
+        total = threads or len(os.sched_getaffinity(0))
+        count = len(models)
+        self.threads = divide(total, [1.0] * count) if concurrent else (total,) * count
+        self.given_up = 0
+        self._models = tuple(models)
+        self._concurrent = concurrent
+        self._timeout = timeout
+        self._lock = threading.Lock()  # of _broken, _branches and given_up
+        self._reloading = threading.Lock()
+        self._broken = ""  # why the models were given up, until they are loaded again
+        self._gap = 0.0  # seconds between the end of the first model and the last one's, with the last frame
+        self._running: dict[Future[Any], Model] = {}
+        self._branches: tuple[Branch, ...] = ()
+        self._lanes = self._new_lanes()
+        self.spare: Executor = self._lanes[-1]
+        try:
+            self._branches = self._load()
+            if concurrent and total > count:
+                self._divide(total)
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def branches(self) -> tuple[Branch, ...]:
+        """Each model's way, main first."""
+        if not self._branches:
+            raise RuntimeError(CLOSED)
+        return self._branches
+
+    @property
+    def broken(self) -> str:
+        """Why the models were given up and not loaded again yet; empty where they run."""
+        return self._broken
+
+    def run(self, images: Sequence[NDArray[np.float32]], room: Callable[[], None]) -> tuple[NDArray[Any], ...]:
+        """Run all models on their inputs; see ``Pipeline.infer``."""
+        for branch in self.branches:
+            branch.hand_over()
+        work = [partial(branch.infer, image) for branch, image in zip(self.branches, images, strict=True)]
+        if self._concurrent:
+            return self._all_at_once(work, room)
+        return self._one_after_the_other(work, room)
+
+    def give_up(self, why: str) -> None:
+        """End what the models do; from now on they fail until they are loaded again. Any thread may ask for it.
+
+        Args:
+            why: what those who wait for them are told, now and later.
+        """
+        with self._lock:
+            if self._broken:
+                return
+            self._broken = why
+            self.given_up += 1
+        for branch in self._branches:
+            branch.cancel()
+        running = tuple(self._running)
+        wait(running, GRACE)
+        for model in running:
+            with suppress(InvalidStateError):  # it has ended
+                model.set_exception(EngineError(why))
+
+    def reload(self) -> None:
+        """Load models that were given up from their files again; does nothing where they run.
+
+        No frame may be with them meanwhile. Where it fails they stay given up.
+
+        Raises:
+            EngineError: a model cannot be loaded.
+            RuntimeError: the pipeline was closed meanwhile.
+        """
+        with self._reloading:
+            if not self._broken:
+                return
+            branches, left = self.branches, self._lanes
+            self._lanes = self._new_lanes()
+            self.spare = self._lanes[-1]
+            for lane in left:
+                lane.shutdown(wait=False)
+            work = zip(self._lanes, branches, self.threads, strict=True)
+            _results([lane.submit(branch.reload, share) for lane, branch, share in work])
+            with self._lock:
+                self._broken = ""
+            if not self._branches:
+                _close(self._lanes, branches)
+                raise RuntimeError(CLOSED)
+
+    def close(self) -> None:
+        """Release the models; calling it twice does no harm."""
+        with self._lock:
+            branches, self._branches = self._branches, ()
+        _close(self._lanes, branches, wait=not self._broken)
+
+    def _all_at_once(self, work: Sequence[Callable[[], Any]], room: Callable[[], None]) -> tuple[Any, ...]:
+        end = time.monotonic() + self._timeout
+        running = self._start(self._lanes, work, self._models)
+        first, _ = wait(running, _until(end), FIRST_COMPLETED)
+        first_done = time.monotonic()
+        self.spare = self._lanes[min(map(running.index, first), default=-1)]
+        wait(running, _until(min(end, first_done + self._gap - LEAD)))  # a frame taken later is a newer one
+        room()
+        outputs = self._answers(running, end)  # the next frame may not come before all are done
+        self._gap = time.monotonic() - first_done
+        return outputs
+
+    def _one_after_the_other(self, work: Sequence[Callable[[], Any]], room: Callable[[], None]) -> tuple[Any, ...]:
+        end = time.monotonic() + self._timeout
+        try:
+            outputs: tuple[Any, ...] = ()
+            for lane, run, model in zip(self._lanes, work, self._models, strict=True):
+                outputs += self._answers(self._start([lane], [run], [model]), end)
+            return outputs
+        finally:
+            room()
+
+    def _start(
+        self, lanes: Sequence[Lane], work: Sequence[Callable[[], Any]], models: Sequence[Model]
+    ) -> list[Future[Any]]:
+        running = [lane.submit(run) for lane, run in zip(lanes, work, strict=True)]
+        self._running = dict(zip(running, models, strict=True))
+        return running
+
+    def _answers(self, running: Sequence[Future[Any]], end: float) -> tuple[Any, ...]:
+        """Wait for all, not past ``end``, and return what they give.
+
+        Raises:
+            EngineError: a model failed or was late, or they were given up.
+        """
+        _, late = wait(running, _until(end))
+        if late:
+            names = " and ".join(str(model.path) for each, model in self._running.items() if each in late)
+            self.give_up(f"{names} did not answer within {self._timeout:g} s")
+        if self._broken:
+            raise EngineError(self._broken)
+        return tuple(each.result() for each in running)
+
+    def _new_lanes(self) -> tuple[Lane, ...]:
+        return tuple(Lane(f"classaug-model-{number}") for number in range(len(self._models)))
+
+    def _load(self) -> tuple[Branch, ...]:
+        """Load all models at once."""
+        work = zip(self._lanes, self._models, self.threads, strict=True)
+        loading = [lane.submit(Branch, model, share) for lane, model, share in work]
+        try:
+            return _results(loading)
+        except BaseException:
+            for each in loading:
+                if each.done() and each.exception() is None:
+                    each.result().close()
+            raise
+
+    def _divide(self, total: int) -> None:
+        """Divide the threads by what each model costs, measured with the even share it has."""
+        costs = []
+        for each in zip(self._lanes, self._branches, self._models, self.threads, strict=True):
+            lane, branch, model, share = each
+            (seconds,) = self._answers(self._start([lane], [branch.seconds], [model]), time.monotonic() + self._timeout)
+            costs.append(seconds * share)
+        shares = divide(total, costs)
+        if shares != self.threads:
+            for branch in self._branches:
+                branch.close()
+            self._branches, self.threads = (), shares
+            self._branches = self._load()
+
+
+def _results(futures: Sequence[Future[Any]]) -> tuple[Any, ...]:
+    """Wait for all of them, also where one fails."""
+    wait(futures)
+    return tuple(future.result() for future in futures)
+
+
+def _until(end: float) -> float:
+    return min(max(0.0, end - time.monotonic()), threading.TIMEOUT_MAX)
+
+
+def _close(lanes: Sequence[Lane], branches: Sequence[Branch], *, wait: bool = False) -> None:
+    for lane in lanes:
+        lane.shutdown(wait)
+    for branch in branches:
+        branch.close()

@@ -1,0 +1,111 @@
+"""Models run on a frame: given up when they are late, loaded again, and never heard of any more."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tinymodels import MAIN_CLASSES, SUB_CLASSES, Trap, tiny_model
+
+from classaug_ros.errors import EngineError
+from classaug_ros.images import Frame
+from classaug_ros.inference import GRACE
+from classaug_ros.lane import Lane
+from classaug_ros.models import Model
+from classaug_ros.pipeline import Pipeline
+
+SIZE = (12, 10)
+HANGS: tuple[Trap, ...] = ("loops on white", "sticks on white")
+
+
+def models(folder: Path, trap: Trap) -> tuple[Model, Model]:
+    return (
+        tiny_model(folder / "main", MAIN_CLASSES, SIZE, seed=1),
+        tiny_model(folder / "sub", SUB_CLASSES, SIZE, trap=trap, seed=2),
+    )
+
+
+def plain(value: int) -> Frame:
+    return Frame(np.full((*SIZE, 3), value, np.uint8), "rgb")
+
+
+@pytest.mark.parametrize("concurrent", [True, False], ids=["concurrent", "serial"])
+@pytest.mark.parametrize("trap", HANGS)
+def test_models_that_hang_are_given_up_in_time_and_loaded_again(tmp_path: Path, trap: Trap, concurrent: bool) -> None:
+    with Pipeline(*models(tmp_path, trap), concurrent=concurrent, timeout=0.2) as pipeline:
+        before = pipeline.predict(plain(7))
+        for turn in (1, 2):
+            start = time.monotonic()
+            with pytest.raises(EngineError, match=r"sub/model\.onnx did not answer within 0\.2 s"):
+                pipeline.predict(plain(255))
+            assert time.monotonic() - start < 0.2 + GRACE + 0.2
+            assert pipeline.inference.given_up == turn
+            with pytest.raises(EngineError, match="did not answer"):
+                pipeline.predict(plain(7))
+            pipeline.inference.reload()
+            np.testing.assert_array_equal(pipeline.predict(plain(7)), before)
+    with pytest.raises(RuntimeError, match="closed"):
+        pipeline.predict(plain(7))
+
+
+def test_models_given_up_by_another_thread_are_waited_for_no_longer(tmp_path: Path) -> None:
+    with Pipeline(*models(tmp_path, "sticks on white"), timeout=5) as pipeline:
+        threading.Timer(0.2, pipeline.inference.give_up, ["enough"]).start()
+        start = time.monotonic()
+        with pytest.raises(EngineError, match="enough"):
+            pipeline.predict(plain(255))
+        assert time.monotonic() - start < 2
+
+
+def test_a_model_that_hangs_when_it_is_measured_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("classaug_ros.branch.Branch.seconds", lambda _: time.sleep(2))
+    with pytest.raises(EngineError, match=r"main/model\.onnx did not answer within 0\.2 s"):
+        Pipeline(*models(tmp_path, "loops on white"), threads=4, timeout=0.2)
+
+
+def test_closing_while_models_are_loaded_again_leaves_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pipeline = Pipeline(*models(tmp_path, "loops on white"))
+    pipeline.inference.give_up("enough")
+    branches, going, go = pipeline.branches, threading.Event(), threading.Event()
+
+    def slowly(threads: int) -> None:
+        going.set()
+        assert go.wait(10)
+        type(branches[0]).reload(branches[0], threads)
+
+    monkeypatch.setattr(branches[0], "reload", slowly)
+    raised: list[Exception] = []
+
+    def reload() -> None:
+        try:
+            pipeline.inference.reload()
+        except RuntimeError as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=reload)
+    thread.start()
+    assert going.wait(10)
+    pipeline.close()
+    go.set()
+    thread.join(10)
+    assert [str(error) for error in raised] == ["the pipeline is closed"]
+    assert not hasattr(branches[0]._engine._engine, "_session")
+
+
+def test_a_lane_works_in_order_and_forgets_what_was_given_up() -> None:
+    lane, go, done = Lane("lane"), threading.Event(), list[int]()
+    first = lane.submit(go.wait, 10)
+    given_up = lane.submit(done.append, 1)
+    last = lane.submit(done.append, 2)
+    for future in (first, given_up):
+        future.set_exception(EngineError("given up"))
+    go.set()
+    lane.shutdown()
+    assert isinstance(first.exception(), EngineError)
+    assert last.result() is None
+    assert done == [2]
+    with pytest.raises(RuntimeError, match="closed"):
+        lane.submit(go.wait)
