@@ -1,7 +1,16 @@
-"""The kinds of error a user can cause or meet.
+"""The kinds of error a user can cause or meet, and how their messages quote what was found.
 
-Each message is one line that names the value, what was expected and what to do.
+Each message is one line that names the value, what was expected and what to do. Files may hold anything, so that values
+are quoted by ``shown`` and lists by ``listed``: a megabyte in a file must not become a megabyte in a log.
 """
+
+from __future__ import annotations
+
+import reprlib
+from collections.abc import Collection
+
+LISTED = 20
+SHOWN = 80
 
 
 class ClassaugError(Exception):
@@ -18,3 +27,31 @@ class ImageError(ClassaugError):
 
 class EngineError(ClassaugError):
     """A model that cannot be loaded or run."""
+
+
+class _Short(reprlib.Repr):
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxlevel = 3
+        self.maxstring = self.maxother = self.maxlong = SHOWN
+
+    def repr_int(self, x: int, level: int) -> str:
+        # Python refuses to write integers of thousands of digits out.
+        return super().repr_int(x, level) if x.bit_length() < 1000 else f"an integer of {x.bit_length()} bits"
+
+
+_short = _Short()
+
+
+def shown(value: object) -> str:
+    """Return ``repr(value)``, with something left out of a long one."""
+    return _short.repr(value)
+
+
+def listed(names: Collection[str], otherwise: str = "none") -> str:
+    """Return the first ``LISTED`` names with commas between, and how many more there are; ``otherwise`` for none."""
+    first = [
+        name if len(name) <= SHOWN else f"{name[:SHOWN]}..." for name, _ in zip(names, range(LISTED), strict=False)
+    ]
+    more = f", ... and {len(names) - LISTED} more" if len(names) > LISTED else ""
+    return ", ".join(first) + more or otherwise

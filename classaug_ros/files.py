@@ -1,13 +1,63 @@
-"""Writing files whole or not at all, so that a crash or a full disk never leaves half of one."""
+"""Reading files within bounds, and writing them whole or not at all: a crash or a full disk leaves no half of one."""
 
 from __future__ import annotations
 
+import glob
 import os
+import stat
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Literal
 
-from classaug_ros.errors import ConfigError
+from classaug_ros.errors import ConfigError, shown
+
+MAX_BYTES = 2**32
+"""Largest file that is read into memory, where its kind sets no smaller bound."""
+
+_LONGEST_PATH = 1024
+_ABANDONED = 3600.0  # seconds since a file that is to be renamed was written to
+
+
+def kind_of(path: Path) -> Literal["file", "folder", "neither", "nothing"]:
+    """Return what there is at ``path``; a pipe or a device, say, is neither file nor folder.
+
+    Raises:
+        ConfigError: that cannot be told, for want of permission say.
+    """
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return "nothing"
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{shown_path(path)}: cannot be read: {_reason(error)}") from error
+    if stat.S_ISDIR(mode):
+        return "folder"
+    return "file" if stat.S_ISREG(mode) else "neither"
+
+
+def read_whole(path: Path, most: int = MAX_BYTES) -> bytes:
+    """Return the contents of a file of at most so many bytes.
+
+    Raises:
+        ConfigError: it is missing, larger, cannot be read, or is no file: a pipe would be waited for for ever.
+    """
+    try:
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode) and not stat.S_ISDIR(found.st_mode):
+            raise ConfigError(f"{path}: cannot be read: it is a pipe or a device, expected a file")
+        if found.st_size > most:
+            raise ConfigError(f"{path}: has {found.st_size} bytes, expected at most {most}: is it the right file?")
+        return path.read_bytes()
+    except (OSError, ValueError, MemoryError) as error:
+        raise ConfigError(f"{shown_path(path)}: cannot be read: {_reason(error)}") from error
+
+
+def shown_path(path: Path) -> str:
+    """Return a path as one line of bounded length."""
+    text = str(path)
+    return text if text.isprintable() and len(text) <= _LONGEST_PATH else shown(text)
 
 
 def write_whole(path: Path, data: bytes) -> None:
@@ -25,15 +75,26 @@ def write_all(files: Mapping[Path, bytes]) -> None:
     path = next(iter(files))
     try:
         for path, data in files.items():
+            if kind_of(path) == "neither":  # the new file would take its place
+                raise ConfigError(f"{path}: is a pipe or a device; name a file")
             path.parent.mkdir(parents=True, exist_ok=True)
+            _remove_abandoned(path)
             temporary[path].write_bytes(data)
         for path in files:
             temporary[path].replace(path)
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be written: {error.strerror}") from error
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{shown_path(path)}: cannot be written: {_reason(error)}") from error
     finally:
         for left in temporary.values():
             with suppress(OSError):
+                left.unlink()
+
+
+def _remove_abandoned(path: Path) -> None:
+    """Remove what writers of this file left that were killed; one that is at work has written just now."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        with suppress(OSError):
+            if left.stat().st_mtime < time.time() - _ABANDONED:
                 left.unlink()
 
 
@@ -43,7 +104,7 @@ def writable(path: Path) -> None:
     Raises:
         ConfigError: it is a folder, or the folder it lies in cannot be made or written.
     """
-    if path.is_dir():
+    if kind_of(path) == "folder":
         raise ConfigError(f"{path}: is a folder; name a file")
     probe = path.with_name(f".{path.name}.{os.getpid()}.probe")
     try:
@@ -54,3 +115,7 @@ def writable(path: Path) -> None:
         raise ConfigError(f"{path}: cannot be written: a part of its path is a file, expected a folder") from None
     except OSError as error:
         raise ConfigError(f"{path}: cannot be written: {error.strerror}") from error
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__

@@ -12,10 +12,13 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from classaug_ros.errors import ConfigError
+from classaug_ros.errors import ConfigError, listed, shown
+from classaug_ros.files import read_whole
 
 COLUMNS = ("id", "name", "r", "g", "b")
 MAX_CLASSES = 65535  # ids 0..65534; 65535 means unlabelled
+MAX_BYTES = 2**23
+"""Largest classes.csv read."""
 
 Color = tuple[int, int, int]
 LabelMap: TypeAlias = NDArray[np.unsignedinteger[Any]]  # class ids, H x W; uint8, or uint16 past 255 classes
@@ -41,13 +44,15 @@ class LabelSpace:
         seen: set[str] = set()
         for name in self.names:
             if not name or name != name.strip() or not name.isprintable():  # YAML and ROS cannot carry all the others
-                raise ConfigError(f"class name {name!r} is empty, or has spaces around it or control characters in it")
+                raise ConfigError(
+                    f"class name {shown(name)} is empty, or has spaces around it or control characters in it"
+                )
             if name in seen:
-                raise ConfigError(f"class {name!r} is given twice; names must be unique")
+                raise ConfigError(f"class {shown(name)} is given twice; names must be unique")
             seen.add(name)
         for name, color in zip(self.names, self.colors, strict=True):
             if not all(0 <= channel <= 255 for channel in color):
-                raise ConfigError(f"class {name!r}: colour {color} is not three values of 0..255")
+                raise ConfigError(f"class {shown(name)}: colour {shown(color)} is not three values of 0..255")
 
     def __len__(self) -> int:
         return len(self.names)
@@ -71,7 +76,7 @@ class LabelSpace:
         try:
             return self.names.index(name)
         except ValueError:
-            raise ConfigError(f"unknown class {name!r}; expected one of: {', '.join(self.names)}") from None
+            raise ConfigError(f"unknown class {shown(name)}; expected one of: {listed(self.names)}") from None
 
     def palette(self) -> NDArray[np.uint8]:
         """Return the colours by id, (256 or 65536) x 3 uint8 RGB; ids without a class are black."""
@@ -94,11 +99,9 @@ class LabelSpace:
         Raises:
             ConfigError: the file is missing or malformed, or an id or a name is missing or given twice.
         """
+        content = read_whole(path, MAX_BYTES)
         try:
-            with path.open(newline="", encoding="utf-8-sig") as file:
-                rows = list(csv.reader(file))
-        except OSError as error:
-            raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+            rows = list(csv.reader(io.StringIO(content.decode("utf-8-sig"), newline="")))
         except (csv.Error, UnicodeDecodeError) as error:
             raise ConfigError(f"{path}: is not CSV text: {error}") from error
         try:
@@ -109,7 +112,7 @@ class LabelSpace:
 
 def _from_rows(rows: Sequence[Sequence[str]]) -> LabelSpace:
     if not rows or tuple(rows[0]) != COLUMNS:
-        found = ",".join(rows[0]) if rows else "an empty file"
+        found = shown(",".join(rows[0])) if rows else "an empty file"
         raise ConfigError(f"line 1: expected the header {','.join(COLUMNS)}, found {found}")
     classes: dict[int, tuple[str, Color]] = {}
     for line, row in enumerate(rows[1:], start=2):
@@ -120,9 +123,11 @@ def _from_rows(rows: Sequence[Sequence[str]]) -> LabelSpace:
         try:
             number, red, green, blue = (int(row[column]) for column in (0, 2, 3, 4))
         except ValueError:
-            raise ConfigError(f"line {line}: id, r, g and b must be integers, found {','.join(row)}") from None
+            raise ConfigError(f"line {line}: id, r, g and b must be integers, found {shown(','.join(row))}") from None
         if number in classes:
-            raise ConfigError(f"line {line}: id {number} is given twice ({classes[number][0]!r} and {row[1]!r})")
+            raise ConfigError(
+                f"line {line}: id {shown(number)} is given twice ({shown(classes[number][0])} and {shown(row[1])})"
+            )
         classes[number] = (row[1], (red, green, blue))
     missing = [number for number in range(len(classes)) if number not in classes]
     if missing:

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import math
+import mmap
+import os
+import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
-from classaug_ros.errors import ConfigError
+from classaug_ros.errors import ConfigError, listed, shown
+from classaug_ros.files import kind_of
 from classaug_ros.labels import LabelSpace
 from classaug_ros.yamlfile import Section, fingerprint, read_mapping
 
 CARD_NAME = "model.yaml"
 MODEL_SUFFIXES = (".onnx",)
+MAX_SIDE = 8192
+"""Largest height and width of a model's input and output."""
+
+_LOCATION = re.compile(rb"\x0a\x08location\x12([\x01-\x7f])", re.DOTALL)  # as protobuf writes the key before a name
 
 ColorOrder = Literal["rgb", "bgr"]
 OutputKind = Literal["logits", "probabilities", "labels"]
@@ -78,8 +86,8 @@ class ModelCard:
 class Model:
     """A model file with its card.
 
-    ``fingerprint`` is the SHA-256 over the file's bytes and the card: rules learned with one model are refused
-    for another, and the name may stay the same while the weights change.
+    ``fingerprint`` is the SHA-256 over the file's bytes, those of its external data, and the card: rules learned with
+    one model are refused for another, and the name may stay the same while the weights change.
     """
 
     path: Path
@@ -99,24 +107,28 @@ def load_model(path: Path, card: Path | None = None) -> Model:
     """
     file = _model_file(path)
     card_path = card or file.with_name(CARD_NAME)
-    if not card_path.is_file():
+    if kind_of(card_path) != "file":
         raise ConfigError(f"{file}: no model card at {card_path}; write one, or name one explicitly")
     loaded = ModelCard.load(card_path)
     return Model(file, loaded, _fingerprint(file, loaded))
 
 
 def _model_file(path: Path) -> Path:
-    if not path.is_dir():
-        if not path.is_file():
+    kind = kind_of(path)
+    if kind != "folder":
+        if kind != "file":
             raise ConfigError(f"{path}: no such model file or folder")
         if path.suffix not in MODEL_SUFFIXES:
             raise ConfigError(f"{path}: expected a model file ending in {', '.join(MODEL_SUFFIXES)}")
         return path
-    files = sorted(file for file in path.iterdir() if file.suffix in MODEL_SUFFIXES)
+    try:
+        files = sorted(file for file in path.iterdir() if file.suffix in MODEL_SUFFIXES)
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
     if len(files) != 1:
         raise ConfigError(
             f"{path}: expected one model file ({', '.join(MODEL_SUFFIXES)}) in this folder, "
-            f"found {', '.join(file.name for file in files) or 'none'}; name the file"
+            f"found {listed([file.name for file in files])}; name the file"
         )
     return files[0]
 
@@ -124,13 +136,24 @@ def _model_file(path: Path) -> Path:
 def _fingerprint(file: Path, card: ModelCard) -> str:
     digest = hashlib.sha256()
     try:
-        with file.open("rb") as stream:
-            while block := stream.read(1 << 20):
-                digest.update(block)
+        for part in (file, *_external_data(file)):
+            with part.open("rb") as stream:
+                while block := stream.read(1 << 20):
+                    digest.update(block)
     except OSError as error:
         raise ConfigError(f"{file}: cannot be read: {error.strerror}") from error
     meaning = {"classes": card.classes.names, "input": asdict(card.input), "output": asdict(card.output)}
     return fingerprint([digest.hexdigest(), meaning])
+
+
+def _external_data(file: Path) -> list[Path]:
+    """Return the files beside an ONNX model that its weights are in, where they are not in the model itself."""
+    if not file.stat().st_size:
+        return []
+    with file.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        named = {bytes(data[found.end() : found.end() + found[1][0]]) for found in _LOCATION.finditer(data)}
+    files = [file.parent / os.fsdecode(name) for name in sorted(named) if b"\0" not in name]
+    return [part for part in files if kind_of(part) == "file"]  # of one that is missing the engine tells
 
 
 def _input_spec(data: object, where: str) -> InputSpec:
@@ -140,8 +163,8 @@ def _input_spec(data: object, where: str) -> InputSpec:
     orders: tuple[ColorOrder, ...] = ("rgb", "bgr")
     return InputSpec(
         section.get("name", str),
-        section.positive("height"),
-        section.positive("width"),
+        section.positive("height", MAX_SIDE),
+        section.positive("width", MAX_SIDE),
         section.choice("color", orders, "rgb"),
         _triple(section, "mean", where),
         _triple(section, "scale", where),
@@ -151,7 +174,9 @@ def _input_spec(data: object, where: str) -> InputSpec:
 def _triple(section: Section, key: str, where: str) -> tuple[float, float, float]:
     values = section.list_of(key, float, float)
     if len(values) != 3 or not all(map(math.isfinite, values)):
-        raise ConfigError(f"{where}: {key}: expected three numbers, one per channel, found {list(values)}")
+        raise ConfigError(f"{where}: {key}: expected three numbers, one per channel, found {shown(list(values))}")
+    if key == "scale" and 0 in values:
+        raise ConfigError(f"{where}: scale: expected no 0, which makes all images one, found {shown(list(values))}")
     return values[0], values[1], values[2]
 
 
@@ -162,7 +187,7 @@ def _output_spec(data: object, where: str) -> OutputSpec:
     return OutputSpec(
         section.get("name", str),
         section.choice("kind", kinds),
-        section.positive("height"),
-        section.positive("width"),
+        section.positive("height", MAX_SIDE),
+        section.positive("width", MAX_SIDE),
         section.choice("upsample", conventions, "half_pixel"),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from classaug_ros.errors import ConfigError
+from classaug_ros.errors import ConfigError, listed, shown
 from classaug_ros.labels import LabelSpace
 from classaug_ros.yamlfile import Section, fingerprint, read_mapping
 
@@ -36,13 +36,13 @@ class Task:
         for main_id, similar in enumerate(self.similar):
             for sub_id in sorted(similar.intersection(self.added)):
                 raise ConfigError(
-                    f"sub class {self.sub.names[sub_id]!r} is both similar to {self.main.names[main_id]!r} and added; "
-                    "keep it in one of the two"
+                    f"sub class {shown(self.sub.names[sub_id])} is both similar to {shown(self.main.names[main_id])} "
+                    "and added; keep it in one of the two"
                 )
         for sub_id in self.added:
             if self.sub.names[sub_id] in self.main.names:
                 raise ConfigError(
-                    f"added class {self.sub.names[sub_id]!r} has the name of a main class; output names must be "
+                    f"added class {shown(self.sub.names[sub_id])} has the name of a main class; output names must be "
                     "unique: make it similar to a main class, leave it out, or rename it in classes.csv"
                 )
 
@@ -83,7 +83,7 @@ def _similar_sets(section: Section, main: LabelSpace, sub: LabelSpace, where: st
     names = section.get("similar", dict, {})
     for name in names:
         if name not in main.names:
-            raise ConfigError(f"{where}: {name!r} is no main class; expected one of: {', '.join(main.names)}")
+            raise ConfigError(f"{where}: {shown(name)} is no main class; expected one of: {listed(main.names)}")
     lists = Section(names, where, set(main.names))
     return tuple(
         frozenset(_ids(lists.list_of(name, str), sub, f"{where}: {name}")) if name in names else frozenset()
@@ -95,7 +95,7 @@ def _added_ids(section: Section, sub: LabelSpace, similar: tuple[frozenset[int],
     add = section.get("add", (str, list))
     if isinstance(add, str):
         if add != REST:
-            raise ConfigError(f"add: expected a list of sub classes or {REST!r}, found {add!r}")
+            raise ConfigError(f"add: expected a list of sub classes or {REST!r}, found {shown(add)}")
         return tuple(sorted(set(range(len(sub))).difference(*similar)))
     return tuple(sorted(_ids(section.list_of("add", str), sub, "add")))
 
@@ -103,7 +103,7 @@ def _added_ids(section: Section, sub: LabelSpace, similar: tuple[frozenset[int],
 def _ids(names: tuple[str, ...], space: LabelSpace, where: str) -> list[int]:
     for position, name in enumerate(names):
         if name in names[:position]:
-            raise ConfigError(f"{where}: {name!r} is given twice; keep one")
+            raise ConfigError(f"{where}: {shown(name)} is given twice; keep one")
         if name not in space.names:
-            raise ConfigError(f"{where}: {name!r} is no sub class; expected one of: {', '.join(space.names)}")
+            raise ConfigError(f"{where}: {shown(name)} is no sub class; expected one of: {listed(space.names)}")
     return [space.index(name) for name in names]

@@ -79,10 +79,12 @@ def test_a_csv_is_read_by_id(tmp_path: Path) -> None:
     ("text", "message"),
     [
         pytest.param("", "line 1: expected the header id,name,r,g,b, found an empty file", id="empty"),
-        pytest.param("name,id,r,g,b\n", "line 1: expected the header id,name,r,g,b, found name,id,r,g,b", id="header"),
+        pytest.param(
+            "name,id,r,g,b\n", "line 1: expected the header id,name,r,g,b, found 'name,id,r,g,b'", id="header"
+        ),
         pytest.param(HEADER, "expected 1 to 65535 classes, found 0", id="no classes"),
         pytest.param(HEADER + "0,a,1,2\n", r"line 2: expected 5 columns \(id,name,r,g,b\), found 4", id="columns"),
-        pytest.param(HEADER + "0,a,1,2,x\n", "line 2: id, r, g and b must be integers, found 0,a,1,2,x", id="text"),
+        pytest.param(HEADER + "0,a,1,2,x\n", "line 2: id, r, g and b must be integers, found '0,a,1,2,x'", id="text"),
         pytest.param(HEADER + "0,a,1,2,3\n0,b,1,2,3\n", "line 3: id 0 is given twice \\('a' and 'b'\\)", id="id twice"),
         pytest.param(HEADER + "0,a,1,2,3\n2,b,1,2,3\n", "ids must be 0..1 without gaps; 1 is missing", id="gap"),
         pytest.param(HEADER + "1,a,1,2,3\n2,b,1,2,3\n", "ids must be 0..1 without gaps; 0 is missing", id="from one"),
@@ -105,6 +107,31 @@ def test_a_csv_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     (tmp_path / "binary.csv").write_bytes(b"\xff\xd8\xff")
     with pytest.raises(ConfigError, match=f"^{tmp_path}/binary.csv: is not CSV text"):
         LabelSpace.from_csv(tmp_path / "binary.csv")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        pytest.param("0,stra\xdfe,1,2,3\n".encode("latin-1"), "is not CSV text: .*utf-8", id="latin-1"),
+        pytest.param(
+            b"0,a\0b,1,2,3\n", r"(is not CSV text: line contains NUL|class name 'a\\x00b' is empty)", id="NUL"
+        ),
+        pytest.param(
+            b"".join(b"%d,c%d,1,2,3\n" % (n, n) for n in range(70_000)), "expected 1 to 65535 classes", id="70000 lines"
+        ),
+        pytest.param(b"\n" * 9_000_000, "has 9000014 bytes, expected at most 8388608", id="9 MB"),
+        pytest.param(b"1" * 5000 + b",a,1,2,3\n", "line 2: id, r, g and b must be integers", id="5000 digits"),
+        pytest.param(
+            b'0,"a\nb",x,2,3\n', r"line 2: id, r, g and b must be integers, found '0,a\\nb,x,2,3'", id="two lines"
+        ),
+    ],
+)
+def test_a_broken_csv_is_refused_in_one_line(tmp_path: Path, content: bytes, message: str) -> None:
+    path = tmp_path / "classes.csv"
+    path.write_bytes(HEADER.encode() + content)
+    with pytest.raises(ConfigError, match=f"^{path}: {message}") as raised:
+        LabelSpace.from_csv(path)
+    assert "\n" not in str(raised.value)
 
 
 @pytest.mark.parametrize(("name", "count"), [("cityscapes", 19), ("ade20k", 150)])

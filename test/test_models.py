@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
+import onnx
 import pytest
 import yaml
 from tinymodels import write_classes, write_model
@@ -13,6 +17,7 @@ from classaug_ros.errors import ConfigError
 from classaug_ros.models import InputSpec, ModelCard, OutputSpec, load_model
 
 CLASSES = ("a", "b", "c")
+PROJECT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture
@@ -81,6 +86,53 @@ def test_folders_without_one_model_are_refused(folder: Path, tmp_path: Path) -> 
         load_model(folder / "model.yaml")
 
 
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("place", ["model.onnx", "model.yaml"])
+def test_a_folder_or_a_pipe_in_a_file_s_place_is_refused(folder: Path, place: str) -> None:
+    (folder / place).unlink()
+    os.mkfifo(folder / place)
+    with pytest.raises(ConfigError, match=r"no such model file or folder|no model card at"):
+        load_model(folder / "model.onnx")
+    (folder / place).unlink()
+    (folder / place).mkdir()
+    with pytest.raises(ConfigError, match=r"found none; name the file|no model card at"):
+        load_model(folder / "model.onnx")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody without permission")
+def test_a_model_in_a_folder_without_permission_is_named(tmp_path: Path) -> None:
+    """A folder that may not be looked into, so that nobody can tell whether the model is there."""
+    closed = tmp_path / "closed"
+    write_model(closed / "net", CLASSES, (4, 5))
+    tmp_path.chmod(0o755)
+    closed.chmod(0o700)
+    program = """
+import os, sys
+from pathlib import Path
+from classaug_ros.errors import ConfigError
+from classaug_ros.models import load_model
+os.chdir(sys.argv[1])
+os.setuid(65534)
+try:
+    load_model(Path("closed/net/model.onnx"))
+except ConfigError as error:
+    print(error)
+"""
+    environment = {**os.environ, "PYTHONPATH": str(PROJECT)}
+    done = subprocess.run(
+        [sys.executable, "-c", program, tmp_path], capture_output=True, text=True, env=environment, check=False
+    )
+    assert done.stdout == "closed/net/model.onnx: cannot be read: Permission denied\n", done.stderr
+
+
+@pytest.mark.parametrize("side", [0, 8193, 10**9, "0x" + "f" * 5000])
+def test_sizes_that_no_image_has_are_refused(folder: Path, side: object) -> None:
+    text = (folder / "model.yaml").read_text()
+    (folder / "model.yaml").write_text(text.replace("height: 6", f"height: {side}"))
+    with pytest.raises(ConfigError, match=r"input: height: expected at (least 1|most 8192), found"):
+        load_model(folder)
+
+
 def test_the_fingerprint_changes_with_weights_classes_and_meaning(folder: Path) -> None:
     def fingerprint() -> str:
         return load_model(folder).fingerprint
@@ -98,6 +150,18 @@ def test_the_fingerprint_changes_with_weights_classes_and_meaning(folder: Path) 
         file.write(b"\x00")
     seen.append(fingerprint())
     assert len(set(seen)) == 6
+
+
+def test_the_fingerprint_changes_with_weights_in_a_file_of_their_own(folder: Path) -> None:
+    whole = load_model(folder).fingerprint
+    file = folder / "model.onnx"
+    onnx.save(onnx.load(file), file, save_as_external_data=True, location="weights.bin", size_threshold=0)
+    before = load_model(folder).fingerprint
+    weights = folder / "weights.bin"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\x55")
+    assert len({whole, before, load_model(folder).fingerprint}) == 3
+    weights.unlink()
+    load_model(folder)  # the engine refuses it
 
 
 def test_the_fingerprint_does_not_depend_on_where_the_model_lies(folder: Path, tmp_path: Path) -> None:
@@ -127,6 +191,7 @@ def test_the_fingerprint_does_not_depend_on_where_the_model_lies(folder: Path, t
         ("input.mean", None, r"input: mean: expected three numbers, one per channel, found \[\]"),
         ("input.mean", [1, 2], r"input: mean: expected three numbers, one per channel, found \[1\.0, 2\.0\]"),
         ("input.mean", 127, "input: mean: expected list, found 127"),
+        ("input.scale", [1, 0, 3], "input: scale: expected no 0, which makes all images one, found .*0"),
         ("input.scale", [1, 2, "3"], "input: scale: expected a list of float, found '3'"),
         ("input.scale", [1, 2, True], "input: scale: expected a list of float, found True"),
         ("input.scale", [1, 2, float("nan")], "input: scale: expected three numbers, one per channel, found .*nan"),

@@ -305,6 +305,7 @@ def assert_same_rules(one: Rules, other: Rules) -> None:
     assert (one.main_classes, one.sub_classes, one.output) == (other.main_classes, other.sub_classes, other.output)
     assert (one.sources, one.kind, one.provenance) == (other.sources, other.kind, other.provenance)
     assert one.table.dtype == other.table.dtype
+    assert one.confidence.dtype == other.confidence.dtype == np.float32
     np.testing.assert_array_equal(one.table, other.table)
     np.testing.assert_allclose(one.confidence, other.confidence, atol=1e-6)
     assert (one.evidence is None) == (other.evidence is None)
@@ -314,19 +315,37 @@ def assert_same_rules(one: Rules, other: Rules) -> None:
         )
 
 
+def arrays_of(path: Path) -> Path:
+    """The arrays beside a rules file."""
+    (found,) = path.parent.glob(f"{path.stem}.*.arrays.npz")
+    return found
+
+
 @pytest.mark.parametrize("example", EXAMPLES)
 def test_a_saved_file_loads_as_the_same_rules(example: str, tmp_path: Path) -> None:
     rules = EXAMPLES[example]()
     path = tmp_path / "folder" / "rules.yaml"
     rules.save(path)
     assert_same_rules(Rules.load(path), rules)
-    written = ["rules.yaml"] if rules.evidence is None else ["rules.arrays.npz", "rules.yaml"]
-    assert sorted(file.name for file in path.parent.iterdir()) == written
+    written = {path} if rules.evidence is None else {path, arrays_of(path)}
+    assert set(path.parent.iterdir()) == written
     assert path.read_text(encoding="utf-8").startswith("# Written by `classaug learn`")
     lines = path.read_text(encoding="utf-8").splitlines()
     for name in ("table", "confidence"):
         row = next(line for line in lines if line.startswith(f"      {name}: ["))
         assert row.count(",") <= len(rules.sub_classes)  # a line per main class: diffs stay readable
+
+
+def test_tables_stand_one_row_under_the_other(tmp_path: Path) -> None:
+    task = task_of(("road", "car"), ("road", "lane"), {"road": ("road",)}, ("lane",))
+    counts = np.array([[[2, 1], [1, 2]], [[1, 0], [0, 0]]])
+    derive(counts, task, PROVENANCE).save(tmp_path / "rules.yaml")
+    assert """
+      table: [0, 2,
+              1, 1]
+      confidence: [0.667, 0.667,
+                   0.0, 0.0]
+""" in (tmp_path / "rules.yaml").read_text()
 
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -364,12 +383,12 @@ def test_flat_parameters_are_declared_and_rebuild_the_rules() -> None:
 def test_arrays_are_looked_for_beside_the_parameters(tmp_path: Path) -> None:
     rules = both_kinds()
     rules.save(tmp_path / "one" / "rules.yaml")
-    data = (tmp_path / "one" / "rules.arrays.npz").read_bytes()
-    values = rules.to_parameters("rules.arrays.npz", hashlib.sha256(data).hexdigest())
+    arrays = arrays_of(tmp_path / "one" / "rules.yaml")
+    values = rules.to_parameters(arrays.name, hashlib.sha256(arrays.read_bytes()).hexdigest())
     assert_same_rules(Rules.from_parameters(values, tmp_path / "one"), rules)
     (tmp_path / "one").rename(tmp_path / "two")
     assert_same_rules(Rules.load(tmp_path / "two" / "rules.yaml"), rules)
-    values["arrays"] = str(tmp_path / "two" / "rules.arrays.npz")
+    values["arrays"] = str(tmp_path / "two" / arrays.name)
     assert_same_rules(Rules.from_parameters(values), rules)
 
 
@@ -378,7 +397,7 @@ def test_saved_again_without_evidence_the_rules_need_no_arrays(tmp_path: Path) -
     both_kinds().save(path)
     rules = big_rules(3, 4, 2)
     rules.save(path)
-    (tmp_path / "rules.arrays.npz").unlink(missing_ok=True)
+    assert list(tmp_path.iterdir()) == [path]
     assert_same_rules(Rules.load(path), rules)
 
 
@@ -460,7 +479,7 @@ def test_arrays_that_are_none_are_refused(broken: str, tmp_path: Path) -> None:
 
 def test_missing_arrays_are_asked_for(tmp_path: Path) -> None:
     both_kinds().save(tmp_path / "rules.yaml")
-    arrays = tmp_path / "rules.arrays.npz"
+    arrays = arrays_of(tmp_path / "rules.yaml")
     arrays.unlink()
     message = f"^{tmp_path}/rules.yaml: rules: arrays: {arrays}: cannot be read: No such file .*keep both together$"
     with pytest.raises(ConfigError, match=message):
@@ -473,8 +492,10 @@ def test_missing_arrays_are_asked_for(tmp_path: Path) -> None:
 def test_arrays_of_other_rules_are_refused(tmp_path: Path) -> None:
     both_kinds(seed=1).save(tmp_path / "one.yaml")
     both_kinds(seed=2).save(tmp_path / "two.yaml")
-    (tmp_path / "one.arrays.npz").replace(tmp_path / "two.arrays.npz")
-    message = r"two\.arrays\.npz is not the file these rules were written with \(SHA-256 \w{12}, expected \w{12}\)"
+    arrays_of(tmp_path / "one.yaml").replace(arrays_of(tmp_path / "two.yaml"))
+    message = (
+        r"two\.\w{12}\.arrays\.npz is not the file these rules were written with \(SHA-256 \w{12}, expected \w{12}\)"
+    )
     with pytest.raises(ConfigError, match=message):
         Rules.load(tmp_path / "two.yaml")
 
@@ -508,7 +529,7 @@ REFUSED += [
 REFUSED += [
     ("format of an earlier version", {"format": 1}, r"rules\.format: expected 2, found 1; learn the rules again"),
     ("format of a later version", {"format": 3}, r"rules\.format: expected 2, found 3; learn the rules again"),
-    ("format in words", {"format": "two"}, r"rules\.format: expected 2, found two; learn the rules again"),
+    ("format in words", {"format": "two"}, r"rules\.format: expected 2, found 'two'; learn the rules again"),
     ("unknown kind", {"kind": "both"}, r"rules: kind: expected one of table, probability, found 'both'"),
     ("probability without arrays", {"kind": "probability"}, r"rules: kind: probability needs arrays, and these rules"),
     ("few confidences", {"confidence": [0.5] * 5}, r"rules: confidence: expected 2 x 3 = 6 values, found 5"),
@@ -521,6 +542,17 @@ REFUSED += [
     ),
     ("arrays that are nowhere", {"arrays": "no.npz"}, r"rules: arrays: .*no\.npz: cannot be read: No such file"),
     ("number as name", {"class_names": ["main 0", 5]}, r"rules\.class_names: expected string_array, found 5"),
+    ("ids past 64 bits", {"table": [0, 2**200]}, r"rules\.table: expected integer_array, found 16069380442589902755"),
+    (
+        "images past 64 bits",
+        {"provenance.images": 2**63},
+        r"rules\.provenance\.images: expected integer, found 9223372",
+    ),
+    (
+        "confidence past all",
+        {"confidence": [10**400] * 6},
+        r"rules\.confidence: expected double_array, found an integer",
+    ),
     ("text as id", {"table": [0, "1"]}, r"rules\.table: expected integer_array, found '1'"),
     ("bool as id", {"table": [True] * 6}, r"rules\.table: expected integer_array, found True"),
     ("fraction as id", {"table": [0.5] * 6}, r"rules\.table: expected integer_array, found 0\.5"),
@@ -604,8 +636,9 @@ def test_a_table_of_another_shape_or_type_is_refused() -> None:
         replace(rules, table=rules.table.T)
     with pytest.raises(ConfigError, match="table: expected uint8, found int64"):
         replace(rules, table=rules.table.astype(np.int64))
-    with pytest.raises(ConfigError, match=r"table: ids must be 0\.\.3, found 9"):
-        replace(rules, table=np.full((2, 3), 9, np.uint8))
+    for beyond in (4, 9):
+        with pytest.raises(ConfigError, match=rf"table: ids must be 0\.\.3, found {beyond}"):
+            replace(rules, table=np.full((2, 3), beyond, np.uint8))
     with pytest.raises(ConfigError, match="confidence: expected 2 x 3 values, found 3 x 2"):
         replace(rules, confidence=rules.confidence.T)
 

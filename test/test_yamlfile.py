@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -38,13 +40,25 @@ def test_values_are_read(tmp_path: Path) -> None:
         pytest.param("just text", "expected keys and values at the top, found str", id="text"),
         pytest.param("", "expected keys and values at the top, found NoneType", id="empty"),
         pytest.param("a: [1, 2\n", "is not valid YAML: .*line 2", id="syntax"),
-        pytest.param("a: !!python/object/apply:os.getcwd []\n", "is not valid YAML: could not determine", id="object"),
+        pytest.param(
+            "a: !!python/object/apply:os.getcwd []\n", r"line 1: YAML tags \(.*\) are not allowed", id="object"
+        ),
         pytest.param("a: 1\n---\nb: 2\n", "is not valid YAML: expected a single document", id="two documents"),
         pytest.param("[1]: 2", "is not valid YAML", id="list as key"),
         pytest.param("? [a, b]\n: 1", "is not valid YAML: .*unhashable", id="complex key"),
         pytest.param(b"a: \xff\xfe\n", "is not valid YAML: .*utf-8", id="not UTF-8"),
         pytest.param("a: 2026-99-99\n", "is not valid YAML: month must be in 1..12", id="impossible date"),
-        pytest.param("[" * 5000, "is not valid YAML", id="too deep"),
+        pytest.param("[" * 100_000, "is not valid YAML: nested too deeply", id="too deep"),
+        pytest.param("a: !!timestamp x\n", r"line 1: YAML tags \(.*timestamp\) are not allowed", id="tag"),
+        pytest.param("a: {<<: {b: 1}}\n", r"line 1: YAML merge keys \(<<\) are not allowed", id="merge key"),
+        pytest.param("a: 0520\n", "line 1: '0520' is octal", id="octal"),
+        pytest.param("a: [1, 12:30]\n", "line 1: '12:30' is octal, or minutes and seconds", id="base 60"),
+        pytest.param("a: " + "1:" * 10**6 + "1.5\n", "line 1: '1:1:.* is octal, or minutes", id="long base 60"),
+        pytest.param(
+            "m: {1: a, 0x1: b}\n", "line 1: a key is given twice, written differently", id="one key in two forms"
+        ),
+        pytest.param("a: " + "9" * 5000 + "\n", "is not valid YAML: Exceeds the limit", id="5000 digits"),
+        pytest.param("a: " + "x" * 2**22, "has 4194307 bytes, expected at most 4194304", id="too large"),
     ],
 )
 def test_mistakes_name_the_file(tmp_path: Path, text: str | bytes, message: str) -> None:
@@ -52,6 +66,41 @@ def test_mistakes_name_the_file(tmp_path: Path, text: str | bytes, message: str)
     with pytest.raises(ConfigError, match=rf"^{path}: .*{message}") as caught:
         read_mapping(path)
     assert "\n" not in str(caught.value)
+
+
+def test_a_bomb_is_refused_before_it_expands(tmp_path: Path) -> None:
+    lines = ["a0: &a0 [" + ", ".join("x" * 9) + "]"]
+    lines += [f"a{n}: &a{n} [" + ", ".join([f"*a{n - 1}"] * 9) + "]" for n in range(1, 30)]
+    (tmp_path / "bomb.yaml").write_text("\n".join(lines))
+    with pytest.raises(ConfigError, match=r"bomb\.yaml: YAML aliases \(\*name\) are not allowed here"):
+        read_mapping(tmp_path / "bomb.yaml")
+
+
+@pytest.mark.timeout(20)
+def test_a_pipe_in_a_file_s_place_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.yaml")
+    with pytest.raises(ConfigError, match=r"pipe\.yaml: cannot be read: it is a pipe or a device, expected a file"):
+        read_mapping(tmp_path / "pipe.yaml")
+
+
+def test_a_huge_file_is_not_read(tmp_path: Path) -> None:
+    with (tmp_path / "huge.yaml").open("wb") as file:
+        file.truncate(100 << 20)
+    tracemalloc.start()
+    try:
+        with pytest.raises(ConfigError, match=r"huge\.yaml: has 104857600 bytes, expected at most 4194304"):
+            read_mapping(tmp_path / "huge.yaml")
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("name", ["a\0b", "a\ud800b", "x" * 5000], ids=["NUL", "no character", "long"])
+def test_names_that_no_file_can_have_are_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ConfigError, match="cannot be read: ") as raised:
+        read_mapping(tmp_path / name)
+    assert "\0" not in str(raised.value)
+    assert len(str(raised.value)) < 300
 
 
 @pytest.mark.parametrize(("name", "reason"), [("missing", "No such file"), (".", "Is a directory")])

@@ -33,7 +33,8 @@ from rosbags.rosbag2 import Reader, StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 from rosbags.typesys.store import Typestore
 
-from classaug_ros.errors import ConfigError
+from classaug_ros.errors import ConfigError, shown
+from classaug_ros.files import kind_of
 from classaug_ros.images import JPEG_SUFFIXES, Frame, image_files, read_image
 
 Storage = Literal["mcap", "sqlite3"]
@@ -48,6 +49,7 @@ START_NS = 1_700_000_000 * 10**9  # fixed, so that the same images make the same
 
 _STORAGES = {"mcap": StoragePlugin.MCAP, "sqlite3": StoragePlugin.SQLITE3}
 _TOPIC_NAME = re.compile(r"(/[A-Za-z_][A-Za-z0-9_]*)+")
+_MOST_MESSAGES = 2**40
 _NEVER = QosTime(9223372036, 854775807)  # how ROS writes an infinite duration
 
 
@@ -243,7 +245,7 @@ class BagReader:
         Raises:
             ConfigError: it is not there, is no rosbag2, or is damaged.
         """
-        if not self._bag.exists():
+        if kind_of(self._bag) == "nothing":
             raise ConfigError(f"{self._bag}: there is no such bag")
         with ExitStack() as stack, _reading(self._bag):
             self._reader = stack.enter_context(Reader(self._bag))
@@ -356,6 +358,10 @@ def _topics(connections: Collection[Connection]) -> dict[str, BagTopic]:
         known = topics.get(connection.topic)
         if known is not None and known.type != connection.msgtype:
             raise ConfigError(f"topic {known.name} has two types, {known.type} and {connection.msgtype}")
+        if not 0 <= connection.msgcount < _MOST_MESSAGES:
+            raise ConfigError(
+                f"topic {connection.topic} has {shown(connection.msgcount)} messages, so its metadata says"
+            )
         profiles = connection.ext.offered_qos_profiles if isinstance(connection.ext, ConnectionExtRosbag2) else []
         topics[connection.topic] = BagTopic(
             connection.topic,
@@ -419,7 +425,7 @@ def _reading(what: Path | str) -> Iterator[None]:
     except ConfigError as error:
         raise ConfigError(f"{what}: {error}") from error.__cause__
     except Exception as error:
-        cause = " ".join(str(error).split()) or type(error).__name__
+        cause = f"{' '.join(str(error).split()):.200}" or type(error).__name__
         raise ConfigError(
             f"{what}: cannot be read as a rosbag2 recording: {cause} (is it cut off, or still being recorded?)"
         ) from error

@@ -11,8 +11,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from classaug_ros.codecs import COLOR, decode_file
 from classaug_ros.data.examples import Example
-from classaug_ros.errors import ConfigError
+from classaug_ros.errors import ConfigError, ImageError, listed, shown
+from classaug_ros.files import read_whole
 from classaug_ros.images import Frame, image_files, read_image
 from classaug_ros.labels import LabelMap, LabelSpace
 from classaug_ros.yamlfile import Section, fingerprint, read_mapping
@@ -71,13 +73,10 @@ class Annotations:
             ConfigError: it cannot be read, or has a value that is not among ``values``.
         """
         try:
-            data = np.frombuffer(path.read_bytes(), np.uint8)
-        except OSError as error:
-            raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
-        flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION if self.colors else cv2.IMREAD_UNCHANGED
-        annotation = cv2.imdecode(data, flags) if data.size else None
-        if annotation is None:
-            raise ConfigError(f"{path}: cannot be read as an image: it is broken, cut off or something else")
+            flags = COLOR if self.colors else cv2.IMREAD_UNCHANGED
+            annotation = decode_file(np.frombuffer(read_whole(path), np.uint8), flags)
+        except ImageError as error:
+            raise ConfigError(f"{path}: cannot be read as an image: {error}") from error
         return self.translate(annotation, str(path))
 
     def translate(self, annotation: NDArray[Any], where: str) -> LabelMap:
@@ -100,7 +99,7 @@ class Annotations:
             first = annotation[translated == UNKNOWN][0]
             value = "#{2:02x}{1:02x}{0:02x}".format(*first) if self.colors else str(int(first))
             raise ConfigError(
-                f"{where}: value {value} is in neither `map` nor `ignore` of data set {self.name!r}; add it to one"
+                f"{where}: value {value} is in neither `map` nor `ignore` of data set {shown(self.name)}; add it to one"
             )
         translated[translated == IGNORED] = self.classes.unlabelled
         truth: LabelMap = translated.astype(self.classes.dtype)
@@ -203,13 +202,15 @@ def _values(section: Section, classes: LabelSpace, where: str) -> dict[int, int]
     identity = {number: name for number, name in enumerate(classes.names) if number not in ignored}
     names = section.get("map", dict, identity)
     values = {}
-    for key, listed in (("map", names), ("ignore", ignored)):
-        for value in listed:
+    for key, given in (("map", names), ("ignore", ignored)):
+        for value in given:
             if type(value) is not int or not 0 <= value <= 65535:  # True is an int too
-                raise ConfigError(f"{where}: {key}: expected annotation values 0..65535, found {value!r}")
+                raise ConfigError(f"{where}: {key}: expected annotation values 0..65535, found {shown(value)}")
     for value, name in names.items():
         if name not in classes.names:
-            raise ConfigError(f"{where}: map: {value}: no class {name!r}; expected one of: {', '.join(classes.names)}")
+            raise ConfigError(
+                f"{where}: map: {value}: no class {shown(name)}; expected one of: {listed(classes.names)}"
+            )
         values[value] = classes.index(name)
     for value in ignored:
         if value in names:

@@ -12,9 +12,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from classaug_ros.codecs import decode_file
 from classaug_ros.data.bags import COMPRESSED_IMAGE, IMAGE, BagReader, BagTopic, decode_message
 from classaug_ros.data.dataset import Annotations
-from classaug_ros.errors import ConfigError
+from classaug_ros.errors import ConfigError, ImageError, shown
 from classaug_ros.labels import LabelMap
 
 Find: TypeAlias = Callable[[int, int], tuple[LabelMap, int] | None]
@@ -122,27 +123,34 @@ def label_image(data: bytes, kind: str, where: str) -> NDArray[Any]:
     """
     message = decode_message(data, kind)
     if kind == COMPRESSED_IMAGE:
-        values = cv2.imdecode(message.data, cv2.IMREAD_UNCHANGED) if message.data.size else None
-        if values is None or "png" not in message.format:
-            raise ConfigError(f"{where}: format {message.format!r}: expected PNG, which changes no label")
-        return values
+        if "png" not in message.format:
+            raise ConfigError(f"{where}: format {shown(message.format)}: expected PNG, which changes no label")
+        try:
+            return decode_file(message.data, cv2.IMREAD_UNCHANGED)
+        except ImageError as error:
+            raise ConfigError(f"{where}: format {shown(message.format)}: {error}") from error
     if message.encoding not in _ENCODINGS:
-        raise ConfigError(f"{where}: encoding {message.encoding!r}: expected one of {', '.join(_ENCODINGS)}")
+        raise ConfigError(f"{where}: encoding {shown(message.encoding)}: expected one of {', '.join(_ENCODINGS)}")
     dtype = np.dtype(_ENCODINGS[message.encoding]).newbyteorder(">" if message.is_bigendian else "<")
     height, width, step = int(message.height), int(message.width), int(message.step)
     row = width * dtype.itemsize
-    if height < 1 or width < 1 or step < row or message.data.size < height * step:
+    if height < 1 or width < 1 or step < row or message.data.size != height * step:
         raise ConfigError(f"{where}: {message.data.size} bytes, step {step}: no {height} x {width} {message.encoding}")
-    rows = message.data[: height * step].reshape(height, step)[:, :row]
+    rows = message.data.reshape(height, step)[:, :row]
     return np.ascontiguousarray(rows).view(dtype).astype(dtype.newbyteorder("="))
 
 
 def _stamp_of(file: Path) -> int:
     named = _STAMP.fullmatch(file.stem)
-    if named is None or int(named["ns"] or 0) >= 2**63:
+    stamp = _nanoseconds(named) if named else 2**63
+    if stamp >= 2**63:
         raise ConfigError(
             f"{file}: expected a stamp for its name, such as 1700000000.250000000.png or 1700000000250000000.png"
         )
+    return stamp
+
+
+def _nanoseconds(named: re.Match[str]) -> int:
     if named["ns"]:
         return int(named["ns"])
     return int(named["seconds"]) * 10**9 + int(named["fraction"].ljust(9, "0"))

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from classaug_ros.data.dataset import IGNORED, Annotations, Dataset, Sample, load_annotations, load_dataset
 from classaug_ros.errors import ConfigError
+from classaug_ros.files import kind_of
 from classaug_ros.images import image_files
 from classaug_ros.labels import LabelSpace
 from classaug_ros.shipped import shipped
@@ -31,12 +32,12 @@ def open_dataset(text: str) -> Dataset:
             no annotation.
     """
     named = _BY_NAME.fullmatch(text)
-    if named is None or Path(text).exists():
+    if named is None or kind_of(Path(text)) != "nothing":
         return load_dataset(Path(text))
     name, split, folder = named["name"], named["split"], Path(named["folder"]).expanduser()
     if name not in LAYOUTS:
         raise ConfigError(f"{text}: no data set {name!r} is known; expected {', '.join(LAYOUTS)}, or a file (YAML)")
-    if not folder.is_dir():
+    if kind_of(folder) != "folder":
         raise ConfigError(f"{text}: there is no folder {folder}")
     return LAYOUTS[name](folder, split)
 
@@ -47,7 +48,7 @@ def open_annotations(text: str) -> tuple[Annotations, tuple[Path, ...]]:
     Raises:
         ConfigError: as ``open_dataset``.
     """
-    if _BY_NAME.fullmatch(text) is None or Path(text).exists():
+    if _BY_NAME.fullmatch(text) is None or kind_of(Path(text)) != "nothing":
         return load_annotations(Path(text))
     dataset = open_dataset(text)
     return dataset, tuple(sample.label for sample in dataset.samples)
@@ -122,9 +123,9 @@ LAYOUTS: Mapping[str, Callable[[Path, str | None], Dataset]] = {
 
 
 def _split(folder: Path, split: str) -> Path:
-    if not folder.is_dir():
+    if kind_of(folder) != "folder":
         raise ConfigError(f"{folder}: there is no such folder; name the folder that the data set unpacks to")
-    if not (folder / split).is_dir():
+    if kind_of(folder / split) != "folder":
         found = ", ".join(sorted(path.name for path in folder.iterdir() if path.is_dir()))
         raise ConfigError(f"{folder}: has no {split!r}; it has {found or 'no folders'}")
     return folder / split

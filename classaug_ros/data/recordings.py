@@ -168,7 +168,10 @@ def _ways(bag: Path, truth: GroundTruth, cameras: Sequence[BagTopic], labels: Ma
 
 
 def _example(message: BagMessage, kind: str, name: str, number: int, find: Find | None) -> Example:
-    image = decode_message(message.data, kind)
+    try:
+        image = decode_message(message.data, kind)
+    except ConfigError as error:  # it names neither the bag nor the message
+        raise ImageError(str(error)) from error
     stamp = int(image.header.stamp.sec) * 10**9 + int(image.header.stamp.nanosec)
     frame = decode_compressed(image) if kind == COMPRESSED_IMAGE else decode_image(image)
     found = find(number, stamp) if find else None

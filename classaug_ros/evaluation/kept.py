@@ -6,7 +6,6 @@ import hashlib
 import io
 import logging
 import shutil
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +13,15 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from classaug_ros.archive import Archive, BrokenArchiveError
+from classaug_ros.errors import ConfigError
 from classaug_ros.evaluation.methods import Methods, Predicted
-from classaug_ros.files import write_whole
+from classaug_ros.files import read_whole, write_whole
 from classaug_ros.images import Frame
 from classaug_ros.pipeline import Pipeline
 
+# What reading gives where nothing was kept, or it is broken or another version's.
+_UNUSABLE = (ConfigError, BrokenArchiveError, KeyError, ValueError, TypeError, cv2.error)
 _logger = logging.getLogger(__name__)
 
 
@@ -76,12 +79,12 @@ class KeptPredictions:
 
 def _read(path: Path, digest: str, methods: tuple[str, ...]) -> Predicted | None:
     try:
-        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as kept:
-            if str(kept["digest"]) != digest:
-                return None
-            labels = {method: _decoded(kept[method]) for method in methods}
-            return Predicted(labels, _decoded(kept["confidence"]), float(kept["seconds"]))
-    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile, cv2.error):  # none, broken, another version's
+        kept = Archive(read_whole(path))
+        if str(kept["digest"]) != digest:
+            return None
+        labels = {method: _decoded(kept[method]) for method in methods}
+        return Predicted(labels, _decoded(kept["confidence"]), float(kept["seconds"]))
+    except _UNUSABLE:
         return None
 
 

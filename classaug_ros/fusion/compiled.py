@@ -2,14 +2,37 @@
 
 from __future__ import annotations
 
+import logging
+import os
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numba
 
+_logger = logging.getLogger(__name__)
+
 
 def compiled(function: Any) -> Any:
-    """Compile a function by Numba when it is first called; the machine code is kept for the next process."""
+    """Compile a function by Numba when it is first called; the machine code is kept for the next process.
+
+    It is kept beside the module, in the user's own cache folder where that cannot be written, or in the folder that
+    the variable NUMBA_CACHE_DIR names, unless others may write there: Numba unpickles and runs what it finds.
+    """
     try:
-        return numba.njit(nogil=True, cache=True)(function)
+        return numba.njit(nogil=True, cache=_private(os.environ.get("NUMBA_CACHE_DIR", "")))(function)
     except RuntimeError:  # no place to keep it, as in a read-only container: compiled by every process
         return numba.njit(nogil=True)(function)
+
+
+@cache
+def _private(folder: str) -> bool:
+    """Tell whether none but this user and root may write to a folder, be it there or still to be made; empty: yes."""
+    if not folder:
+        return True
+    there = next(each for each in (Path(folder), *Path(folder).absolute().parents) if each.exists())
+    found = there.stat()
+    private = found.st_uid in (0, os.geteuid()) and not found.st_mode & 0o022
+    if not private:
+        _logger.warning("NUMBA_CACHE_DIR=%s: others may write there, so that no machine code is kept", folder)
+    return private

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import io
-import zipfile
-import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.lib.npyio import NpzFile
 from numpy.typing import NDArray
 
 from classaug_ros import fusion
+from classaug_ros.archive import DEFLATED, Archive, BrokenArchiveError
 from classaug_ros.errors import ConfigError
-from classaug_ros.files import write_whole
+from classaug_ros.files import read_whole, write_whole
 from classaug_ros.labels import LabelMap
 from classaug_ros.learning.samples import Samples
 from classaug_ros.models import Model
@@ -146,7 +144,7 @@ class Counts:
         Raises:
             ConfigError: the file cannot be written.
         """
-        arrays: dict[str, Any] = {name: np.array(getattr(self, name)) for name in _TEXTS}
+        arrays: dict[str, Any] = {name: np.array(getattr(self, name), np.str_) for name in _TEXTS if name != "datasets"}
         arrays["datasets"] = np.array([*self.datasets.items()], np.str_).reshape(-1, 2)
         if (samples := self.samples) is not None:
             arrays |= {_SAMPLED + name.name: getattr(samples, name.name) for name in fields(Samples)}
@@ -162,40 +160,49 @@ class Counts:
             ConfigError: the file is missing or not such an archive.
         """
         try:
-            archive = np.load(io.BytesIO(path.read_bytes()), allow_pickle=False)
-            if not isinstance(archive, NpzFile):
-                raise ConfigError(f"{path}: is not a counts file of `classaug learn`: it holds one array")
+            archive = Archive(read_whole(path), DEFLATED)
             if "triples" in archive and ("format" not in archive or not np.array_equal(archive["format"], FORMAT)):
                 raise ConfigError(f"{path}: was counted by another version of this package; count again")
-            texts = {name: archive[name] for name in _TEXTS}
-            triples, datasets = archive["triples"], archive["datasets"]
+            texts = {name: _text(archive[name], dimensions) for name, dimensions in _TEXTS.items()}
+            triples = archive["triples"]
             sampled = {
                 name.name: archive[_SAMPLED + name.name] for name in fields(Samples) if _SAMPLED + name.name in archive
             }
-        except OSError as error:
-            raise ConfigError(f"{path}: cannot be read: {error.strerror or error}") from error
-        except _BROKEN as error:
-            # NumPy's own words recommend pickle, which nobody should load from a file at hand.
+        except (BrokenArchiveError, KeyError, ValueError) as error:
             raise ConfigError(f"{path}: is not a counts file of `classaug learn`, or broken") from error
         m, n = len(texts["main_classes"]), len(texts["sub_classes"])
-        if triples.shape != (m, n, n) or triples.dtype != np.int64 or datasets.shape[1:] != (2,):
+        if triples.shape != (m, n, n) or triples.dtype != np.int64:
             raise ConfigError(f"{path}: expected {m} x {n} x {n} int64 counts, found {triples.shape} {triples.dtype}")
+        if triples.size and int(triples.min()) < 0:
+            raise ConfigError(f"{path}: holds a count of {int(triples.min())}, expected 0 and more; count again")
         return cls(
-            tuple(texts["main_classes"].tolist()),
-            tuple(texts["sub_classes"].tolist()),
-            str(texts["main_model"]),
-            str(texts["sub_model"]),
+            tuple(texts["main_classes"]),
+            tuple(texts["sub_classes"]),
+            texts["main_model"],
+            texts["sub_model"],
             triples,
-            texts["images"].tolist(),
-            dict(datasets.tolist()),
+            texts["images"],
+            dict(texts["datasets"]),
             _parts(path, sampled, (m, n), len(texts["images"])),
         )
 
 
-# What NumPy and zipfile raise for files that are no archives, lack an array, or have a byte changed.
-_BROKEN = (ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
-_TEXTS = ("main_classes", "sub_classes", "main_model", "sub_model", "images")
+_TEXTS = {
+    "main_classes": 1,
+    "sub_classes": 1,
+    "main_model": 0,
+    "sub_model": 0,
+    "images": 1,
+    "datasets": 2,
+}  # dimensions
 _SAMPLED = "samples_"  # before the names of a sample's arrays
+
+
+def _text(array: NDArray[Any], dimensions: int) -> Any:
+    """Return an array of texts as text, list of texts, or list of pairs, by its dimensions; ValueError for another."""
+    if array.ndim != dimensions or array.dtype.kind != "U" or array.shape[1:] != (2,) * (dimensions - 1):
+        raise ValueError
+    return array.tolist()
 
 
 def _parts(path: Path, arrays: dict[str, Any], classes: tuple[int, int], images: int) -> list[Samples] | None:

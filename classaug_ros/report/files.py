@@ -7,12 +7,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from classaug_ros.errors import ConfigError
-from classaug_ros.files import write_all
+from classaug_ros.errors import ConfigError, shown
+from classaug_ros.files import kind_of, read_whole, write_all
 from classaug_ros.report.build import FORMAT
+from classaug_ros.report.form import REPORT, misfit
 from classaug_ros.report.markdown import to_markdown
 from classaug_ros.report.page import to_html
 from classaug_ros.report.pictures import Pictures
+
+MAX_BYTES = 2**28
+"""Largest report.json read."""
 
 
 def write_report(report: Mapping[str, Any], folder: Path, pictures: Pictures | None = None) -> None:
@@ -40,20 +44,24 @@ def load_report(path: Path) -> dict[str, Any]:
     Raises:
         ConfigError: there is none, or it is not one that this version reads.
     """
-    file = path / "report.json" if path.is_dir() else path
+    file = path / "report.json" if kind_of(path) == "folder" else path
     try:
-        report = json.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(
-            f"{file}: cannot be read: {error.strerror}; expected a report of `classaug evaluate`"
-        ) from None
-    except ValueError:
+        report = json.loads(read_whole(file, MAX_BYTES), parse_constant=_no_number)
+    except ConfigError as error:
+        raise ConfigError(f"{error}; expected a report of `classaug evaluate`") from error.__cause__
+    except (ValueError, RecursionError):
         report = None
     if not isinstance(report, dict) or not {"methods", "classes", "provenance"} <= report.keys():
         raise ConfigError(f"{file}: is no report.json of `classaug evaluate`; name one, or the folder it is in")
     if report.get("format") != FORMAT:
-        raise ConfigError(f"{file}: expected format {FORMAT}, found {report.get('format')!r}; evaluate again")
+        raise ConfigError(f"{file}: expected format {FORMAT}, found {shown(report.get('format'))}; evaluate again")
+    if (wrong := misfit(report, REPORT)) is not None:
+        raise ConfigError(f"{file}: {wrong}; evaluate again")
     return report
+
+
+def _no_number(text: str) -> None:
+    raise ValueError(text)
 
 
 def _lines(value: Any, margin: str = "") -> str:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import io
-import zipfile
-import zlib
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 import numpy as np
-from numpy.lib.npyio import NpzFile
 from numpy.typing import NDArray
 
+from classaug_ros.archive import Archive, BrokenArchiveError
 from classaug_ros.errors import ConfigError
 from classaug_ros.task import Task
 
@@ -98,14 +96,12 @@ class Evidence:
             ConfigError: it is no such archive.
         """
         try:
-            # Given as a zip file, an array alone (.npy) is refused as none.
-            with NpzFile(io.BytesIO(data), allow_pickle=False) as archive:
-                values: dict[str, Any] = {field.name: archive[field.name] for field in fields(cls)}
+            archive = Archive(data)
+            values: dict[str, Any] = {field.name: archive[field.name] for field in fields(cls)}
             for name, kind in (("gamma", float), ("temperature", float), ("penalty", float), ("samples", int)):
                 values[name] = kind(values[name])
             return cls(**{**values, "recordings": int(values["recordings"])})
-        except (ValueError, TypeError, KeyError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
-            # NumPy's own words recommend pickle, which nobody should load from a file at hand.
+        except (BrokenArchiveError, KeyError, ValueError, TypeError, OverflowError) as error:
             raise ConfigError("is not an arrays file of `classaug learn`, or broken") from error
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -11,8 +13,8 @@ from typing import Any, Literal, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from classaug_ros.errors import ConfigError
-from classaug_ros.files import write_all
+from classaug_ros.errors import ConfigError, shown
+from classaug_ros.files import read_whole, shown_path, write_all
 from classaug_ros.labels import LabelMap, LabelSpace
 from classaug_ros.rules.evidence import Evidence
 from classaug_ros.rules.parameters import Provenance, as_yaml, checked, flatten
@@ -21,6 +23,8 @@ from classaug_ros.task import Task
 from classaug_ros.yamlfile import read_mapping
 
 FORMAT = 2
+MAX_BYTES = 2**30
+"""Largest arrays file read."""
 
 Kind = Literal["table", "probability"]
 KINDS: tuple[Kind, ...] = ("table", "probability")
@@ -56,7 +60,7 @@ class Rules:
         self._check_classes()
         self._check_table()
         if self.kind not in KINDS:
-            raise ConfigError(f"kind: expected one of {', '.join(KINDS)}, found {self.kind!r}")
+            raise ConfigError(f"kind: expected one of {', '.join(KINDS)}, found {shown(self.kind)}")
         if self.evidence is not None:
             self.evidence.check(len(self.output), len(self.main_classes), len(self.sub_classes))
         elif self.kind == "probability":
@@ -71,7 +75,7 @@ class Rules:
             raise ConfigError("class_sources must be 'main' for each main class, then 'added' for each further one")
         unknown = set(self.output.names[m:]).difference(self.sub_classes)
         if unknown:
-            raise ConfigError(f"added class {min(unknown)!r} is not among sub_classes")
+            raise ConfigError(f"added class {shown(min(unknown))} is not among sub_classes")
 
     def _check_table(self) -> None:
         m, n = len(self.main_classes), len(self.sub_classes)
@@ -122,7 +126,7 @@ class Rules:
                 missing, or another than the parameters were written with.
         """
         if (found := values.get("format")) not in (None, FORMAT):  # first: another format's names and types may differ
-            raise ConfigError(f"rules.format: expected {FORMAT}, found {found}; learn the rules again")
+            raise ConfigError(f"rules.format: expected {FORMAT}, found {shown(found)}; learn the rules again")
         given = checked(values)
         provenance = {field.name: _as_field(given[f"provenance.{field.name}"]) for field in fields(Provenance)}
         shape = len(given["main_classes"]), len(given["sub_classes"])
@@ -149,29 +153,38 @@ class Rules:
         Raises:
             ConfigError: a file is missing, is no parameter file with rules, or the rules are not sound.
         """
-        for node in read_mapping(path).values():
-            parameters = node.get("ros__parameters") if isinstance(node, dict) else None
-            if isinstance(parameters, dict) and "rules" in parameters:
-                try:
-                    return cls.from_parameters(dict(flatten(parameters["rules"])), path.parent)
-                except ConfigError as error:
+        parameters = _parameters(path)
+        while True:
+            try:
+                return cls.from_parameters(parameters, path.parent)
+            except ConfigError as error:  # noqa: PERF203 (once, as a rule)
+                before, parameters = parameters, _parameters(path)
+                # Other rules may have taken their place since, and their arrays that of the ones looked for.
+                if parameters.get("arrays_sha256") == before.get("arrays_sha256"):
                     raise ConfigError(f"{path}: {error}") from None
-        raise ConfigError(f"{path}: no rules in it; expected a ROS parameter file written by `classaug learn`")
 
     def save(self, path: Path) -> None:
-        """Write the rules as a ROS 2 parameter file and, beside it, the arrays (.arrays.npz), whole or not at all.
+        """Write the rules as a ROS 2 parameter file and, beside it, the arrays (.HASH.arrays.npz), whole or not at all.
+
+        The arrays are named after their contents, so that whoever is ended between the two files, or writes them at the
+        same time as another, leaves a parameter file with the arrays it was written with. Those of the rules that were
+        there before are removed.
 
         Raises:
             ConfigError: a file cannot be written.
         """
-        columns = len(self.sub_classes)
-        if self.evidence is None:
-            write_all({path: as_yaml(self.to_parameters(), columns).encode()})
-            return
-        data = self.evidence.to_bytes()
-        arrays = path.with_suffix(".arrays.npz")
-        parameters = self.to_parameters(arrays.name, hashlib.sha256(data).hexdigest())
-        write_all({arrays: data, path: as_yaml(parameters, columns).encode()})
+        files, arrays, sha256 = {}, "", ""
+        if self.evidence is not None:
+            data = self.evidence.to_bytes()
+            sha256 = hashlib.sha256(data).hexdigest()
+            arrays = path.with_suffix(f".{sha256[:12]}.arrays.npz").name
+            files[path.with_name(arrays)] = data
+        files[path] = as_yaml(self.to_parameters(arrays, sha256), len(self.sub_classes)).encode()
+        before = _arrays_of(path)
+        write_all(files)
+        if before not in ("", arrays):
+            with suppress(OSError):
+                path.with_name(before).unlink()
 
 
 def derive(counts: NDArray[np.int64], task: Task, provenance: Provenance, evidence: Evidence | None = None) -> Rules:
@@ -191,27 +204,46 @@ def derive(counts: NDArray[np.int64], task: Task, provenance: Provenance, eviden
     return Rules(*names, task.output, sources, table, confidence, evidence, kind, provenance)
 
 
+def _arrays_of(path: Path) -> str:
+    """Return the name of the arrays that ``save`` wrote beside a parameter file; empty where there are none."""
+    with suppress(ConfigError):
+        named = _parameters(path).get("arrays")
+        if isinstance(named, str) and re.fullmatch(rf"{re.escape(path.stem)}\.[0-9a-f]{{12}}\.arrays\.npz", named):
+            return named
+    return ""
+
+
+def _parameters(path: Path) -> dict[str, object]:
+    """Return the flat parameters of the rules in a ROS 2 parameter file.
+
+    Raises:
+        ConfigError: the file is missing, or is no parameter file with rules.
+    """
+    for node in read_mapping(path).values():
+        parameters = node.get("ros__parameters") if isinstance(node, dict) else None
+        if isinstance(parameters, dict) and "rules" in parameters:
+            return dict(flatten(parameters["rules"]))
+    raise ConfigError(f"{path}: no rules in it; expected a ROS parameter file written by `classaug learn`")
+
+
 def _evidence(folder: Path, name: str, sha256: str) -> Evidence | None:
     if not name:
         return None
     path = folder / name
     try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise ConfigError(
-            f"arrays: {path.resolve()}: cannot be read: {error.strerror}; it was written beside the rules, keep both "
-            "together"
-        ) from error
+        data = read_whole(path.absolute(), MAX_BYTES)
+    except ConfigError as error:
+        raise ConfigError(f"arrays: {error}; it was written beside the rules, keep both together") from error
     found = hashlib.sha256(data).hexdigest()
     if found != sha256:
         raise ConfigError(
-            f"arrays: {path} is not the file these rules were written with (SHA-256 {found[:12]}, expected "
-            f"{sha256[:12]}); learn the rules again"
+            f"arrays: {shown_path(path)} is not the file these rules were written with (SHA-256 {found[:12]}, expected "
+            f"{shown(sha256[:12])[1:-1]}); learn the rules again"
         )
     try:
         return Evidence.from_bytes(data)
     except ConfigError as error:
-        raise ConfigError(f"arrays: {path} {error}") from None
+        raise ConfigError(f"arrays: {shown_path(path)} {error}") from None
 
 
 def _as_field(value: object) -> Any:
