@@ -120,6 +120,10 @@ class Process:
         self._reader.start()
 
     @property
+    def pid(self) -> int:
+        return self._popen.pid
+
+    @property
     def running(self) -> bool:
         return self._popen.poll() is None
 

@@ -59,12 +59,22 @@ def test_the_running_node_is_measured_under_every_load(
     assert "80 in" in shown or "lost" in shown
 
 
+@pytest.mark.parametrize("folder", ["", "/"])
+def test_figures_that_cannot_be_kept_are_refused_before_the_work(
+    command: list[str], folder: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*command, "--json", folder]) == 2
+    assert "is a folder; name a file" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("wrong", [("--rate", "0"), ("--rate", "5", "-1"), ("--seconds", "0.2")], ids=" ".join)
 def test_loads_that_are_none_are_refused(
     command: list[str], wrong: tuple[str, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main([*command, "--node", *wrong]) == 2
-    assert "expected above 0 Hz, at least 1 s" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as ended:
+        main([*command, "--node", *wrong])
+    assert ended.value.code == 2
+    assert "expected a number from " in capsys.readouterr().err
 
 
 def test_cards_that_the_node_would_not_read_are_refused(

@@ -87,3 +87,10 @@ def test_fast_dds_segment_holds_whole_images() -> None:
     transports = {item.findtext("type", "", dds): item for item in root.iterfind(".//transport_descriptor", dds)}
     assert set(transports) == {"SHM", "UDPv4"}
     assert int(transports["SHM"].findtext("segment_size", "0", dds)) >= 64 * 2**20
+
+
+def test_fast_dds_for_networks_sends_messages_of_one_packet() -> None:
+    dds = {"": "http://www.eprosima.com"}
+    transports = list(ET.parse(CONFIG / "fastdds_network.xml").getroot().iterfind(".//transport_descriptor", dds))
+    assert [transport.findtext("type", "", dds) for transport in transports] == ["UDPv4"]
+    assert int(transports[0].findtext("maxMessageSize", "65500", dds)) <= 1472  # of 1500 bytes, UDP and IP take 28

@@ -154,8 +154,7 @@ _RESULTS = {
     "overlay.mp4": "the overlay as the node published it",
     "report/report.html": "scores, classes, frames, latency",
     "recorded_bag": "rosbag2 of images, labels and overlays",
-    "rules.yaml": "the learned rules, a ROS parameter file",
-    "rules.arrays.npz": "what belongs to it: the weights of the probability rule",
+    "rules.yaml": "the learned rules, a ROS parameter file, with rules.*.arrays.npz",
 }
 
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
@@ -18,6 +19,23 @@ from classaug_ros.shipped import shipped
 END_TIMEOUT = 10.0  # seconds a node may take to end
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """What a process holds of the machine: resident memory in bytes, open files, threads."""
+
+    memory: int
+    handles: int
+    threads: int
+
+
+def footprint(process: int) -> Footprint:
+    """Return what a process holds now, by its id; OSError when there is none."""
+    folder = Path(f"/proc/{process}")
+    pages = int((folder / "statm").read_text(encoding="utf-8").split()[1])
+    handles, threads = (sum(1 for _ in (folder / name).iterdir()) for name in ("fd", "task"))
+    return Footprint(pages * _PAGE, handles, threads)
 
 
 class NodeProcess:
@@ -52,9 +70,10 @@ class NodeProcess:
         fields = self._proc("stat").rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / _TICKS  # utime and stime of proc(5)
 
-    def memory(self) -> int:
-        """Return its resident memory in bytes."""
-        return int(self._proc("statm").split()[1]) * _PAGE
+    def footprint(self) -> Footprint:
+        """Return what it holds of the machine now."""
+        self.check()
+        return footprint(self._process.pid)
 
     def stop(self) -> None:
         """End it; killed when it does not within ``END_TIMEOUT`` seconds."""

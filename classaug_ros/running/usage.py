@@ -57,7 +57,7 @@ class UsageSampler:
             while not self._ended.wait(PERIOD):
                 now, total = time.monotonic(), self._node.cpu_seconds()
                 cpu = 100 * (total - used) / (now - before)
-                self._samples.append(Usage(now - start, cpu, self._node.memory() / 2**20))
+                self._samples.append(Usage(now - start, cpu, self._node.footprint().memory / 2**20))
                 before, used = now, total
         except (ClassaugError, OSError):  # it has ended, which is told where its answers are waited for
             return
