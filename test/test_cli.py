@@ -15,12 +15,14 @@ from tinymodels import World, write_dataset, write_world
 
 from classaug_ros import __version__
 from classaug_ros.cli import main as classaug
+from classaug_ros.errors import ConfigError
 from classaug_ros.learning.counts import Counts
 from classaug_ros.rules import Rules
 from classaug_ros.task import Task
 
 PROJECT = Path(__file__).resolve().parent.parent
 COMMANDS = ("export", "card", "quantize", "learn", "inspect", "evaluate", "bench", "make-bag", "play")
+BENCH = ("bench", "--main", "m", "--sub", "s", "--rules", "r")
 HEAVY = {"numpy", "cv2", "numba", "onnxruntime", "yaml", "rclpy", "rosbags", "tqdm", "torch", "sensor_msgs"}
 
 
@@ -78,6 +80,91 @@ def test_from_data_to_report_with_paths_relative_to_where_one_is(world: World) -
     assert list(report["methods"]) == ["main_only", "sub_only", "table", "probability"]
     assert all(set(method["miou"]) == {"main", "added", "all"} for method in report["methods"].values())
     assert len(list((world.folder / "out" / "labels").glob("*.png"))) == 4
+
+
+def ended(script: str, output: int | None = None, **environment: str) -> tuple[int, str]:
+    """Run a shell script in which $C is the program; return its status and what it says on stderr."""
+    result = subprocess.run(
+        ["bash", "-c", script],
+        env={
+            **os.environ,
+            "PYTHONPATH": str(PROJECT),
+            "C": f"{sys.executable} -m classaug_ros.cli",
+            "PYTHONUNBUFFERED": "",
+            **environment,
+        },
+        stdout=subprocess.DEVNULL if output is None else output,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    return result.returncode, result.stderr
+
+
+@pytest.fixture(scope="module")
+def reported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A report folder, and rules.yaml in it."""
+    made = write_world(tmp_path_factory.mktemp("reported"), images=2)
+    rules = made.folder / "rules.yaml"
+    assert classaug(learn(made, rules)) == 0
+    assert classaug(scored(made, rules, made.folder)) == 0
+    return made.folder
+
+
+def test_output_that_nobody_reads_is_let_go_quietly(reported: Path) -> None:
+    assert ended(f"$C inspect {reported}/rules.yaml | true; exit ${{PIPESTATUS[0]}}") == (141, "")
+
+
+def test_output_that_cannot_be_written_is_one_line(reported: Path) -> None:
+    status, said = ended(f"$C compare {reported} {reported} > /dev/full")
+    assert (status, said) == (2, "classaug compare: standard output: No space left on device\n")
+
+
+def test_a_last_line_that_cannot_be_written_is_told_too(reported: Path, tmp_path: Path) -> None:
+    status, said = ended(f"$C make-bag {reported}/drive/images --output {tmp_path}/bag > /dev/full")
+    assert (status, said) == (2, "classaug make-bag: standard output: No space left on device\n")
+
+
+def test_output_in_characters_the_terminal_lacks_is_escaped(reported: Path) -> None:
+    """Names of files and classes may be anything; the bytes of a file's name need not even be text."""
+    strange = f"{reported}/$'\\xff'"
+    script = f"cp {reported}/rules.yaml {strange}.yaml; $C inspect {strange}.yaml --picture {strange}.png"
+    assert ended(script) == (0, "")
+    assert ended(script, PYTHONIOENCODING="ascii") == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "said"),
+    [
+        (KeyboardInterrupt(), 130, "interrupted"),
+        (ConfigError("a\nb\x1b[2J: \udcff"), 2, r"a\nb\x1b[2J: \udcff"),
+        (PermissionError(13, "Permission denied", "x.npz"), 2, "x.npz: Permission denied"),
+        (OSError(28, "No space left on device"), 2, "standard output: No space left on device"),
+        (MemoryError(), 2, "out of memory: use smaller models or images, or another machine"),
+        (
+            KeyError("rider"),
+            1,
+            "a defect of this program, KeyError: 'rider'; please report what `classaug --debug` tells of it",
+        ),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else "",
+)
+def test_whatever_ends_a_command_is_one_line(
+    error: BaseException, status: int, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Raised where the command reads its first file; ``--debug`` lets all but Ctrl-C through."""
+
+    def fail(_: Path) -> None:
+        raise error
+
+    monkeypatch.setattr(Task, "load", fail)
+    arguments = ["learn", "--task", "t", "--output", "r"]
+    assert classaug(arguments) == status
+    assert capsys.readouterr().err == f"classaug learn: {said}\n"
+    if isinstance(error, Exception):
+        with pytest.raises(type(error)):
+            classaug(["--debug", *arguments])
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -143,6 +230,14 @@ def test_debug_shows_where_a_mistake_was_met(tmp_path: Path) -> None:
         ),
         (["learn", "--task", "t", "--output", "r", "--threads", "-1"], "--threads: expected at least 0, found -1"),
         (["learn", "--task", "t", "--output", "r", "--limit", "x"], "--limit: expected a whole number, found 'x'"),
+        (["learn", "--task", "t", "--output", "r", "--threads", "999"], "--threads: expected at most 256, found 999"),
+        (["export", "m", "--output", "o", "--size", "99999x1"], "--size: expected at most 16384, found 99999"),
+        (["export", "m", "--output", "o", "--size", "0x0"], "--size: expected at least 1, found 0"),
+        (["export", "m", "--output", "o", "--size", "5"], "--size: expected WIDTHxHEIGHT, such as 1280x720, found '5'"),
+        (["card", "m.onnx", "--name", "a\udcff"], "--name: expected printable characters, found 'a\\udcff'"),
+        ([*BENCH, "--rate", "nan"], "--rate: expected a number from 0.01 to 1000, found 'nan'"),
+        ([*BENCH, "--seconds", "inf"], "--seconds: expected a number from 1 to 86400, found 'inf'"),
+        ([*BENCH, "--rounds", "-1"], "--rounds: expected at least 1, found -1"),
         (
             ["evaluate", "--rules", "r"],
             "the following arguments are required: --main, --sub, --task, --report",

@@ -54,7 +54,22 @@ ROS = {
 }
 PART_OF_RCLPY = {"builtin_interfaces"}
 
-CORE = ("errors", "files", "yamlfile", "labels", "task", "rules", "models", "images", "preprocess", "engines", "fusion")
+CORE = (
+    "errors",
+    "files",
+    "archive",
+    "yamlfile",
+    "labels",
+    "task",
+    "rules",
+    "models",
+    "encodings",
+    "codecs",
+    "images",
+    "preprocess",
+    "engines",
+    "fusion",
+)
 TOPS = ("node.lifecycle", "learning.learn", "evaluation.evaluate")
 NODE_HOMES = {f"node.{name}" for name in ("__main__", "lifecycle", "declared", "camera_topics", "label_info", "qos")}
 ROS_HOMES = NODE_HOMES | {
@@ -204,6 +219,17 @@ def test_requirements_are_pinned(path: Path) -> None:
     assert [line for line in lines if not pin.fullmatch(line)] == []
 
 
+@pytest.mark.parametrize("ros", ["jazzy", "kilted"])
+def test_hashed_requirements_are_the_pinned_ones(ros: str) -> None:
+    """`make hashes` writes them, with what Windows would need besides."""
+    texts = [(PROJECT / "requirements" / f"{name}.txt").read_text() for name in ("runtime", "dev", f"ros-{ros}")]
+    pinned = set(re.findall(r"^[\w.-]+==[\w.]+", "\n".join(texts), re.MULTILINE))
+    hashed = (PROJECT / "requirements/hashed" / f"{ros}.txt").read_text()
+    entries = re.findall(r"^([\w.-]+==[\w.]+)(.*)((?:\\\n +--hash=sha256:[0-9a-f]{64} ?)+)$", hashed, re.MULTILINE)
+    assert {pin for pin, marker, _ in entries if "win32" not in marker} == pinned
+    assert len(entries) == len(re.findall("^[^ #]", hashed, re.MULTILINE))
+
+
 @pytest.mark.parametrize("extra", ["export", "quantize"])
 def test_requirements_hold_what_extras_ask_for(extra: str) -> None:
     pinned = [(PROJECT / "requirements" / f"{name}.txt").read_text() for name in ("dev", "export")]
@@ -237,7 +263,7 @@ def test_core_knows_nothing_above_it() -> None:
 def test_classes_do_not_know_tasks_nor_tasks_rules() -> None:
     assert not {"task", "rules"} & reach("labels")
     assert "rules" not in reach("task")
-    assert not {"images", "preprocess", "engines", "fusion"} & reach("rules")
+    assert not {"encodings", "codecs", "images", "preprocess", "engines", "fusion"} & reach("rules")
 
 
 @pytest.mark.parametrize("top", TOPS)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from classaug_ros.cli.options import Commands, size
+from classaug_ros.cli.options import Commands, printable, size
 from classaug_ros.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def add(commands: Commands) -> None:
     )
     parser.add_argument("--size", type=size, help="WIDTHxHEIGHT of the input, where the file leaves it open")
     parser.add_argument("--output", help="name of the output to use, where there are several")
-    parser.add_argument("--name", help="what to call the model (default: the file's name)")
+    parser.add_argument("--name", type=printable, help="what to call the model (default: the file's name)")
     parser.add_argument("--force", action="store_true", help="write over a card that is there")
 
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from classaug_ros.cli.options import Commands, add_models, add_serial, at_least, load_pipeline, needs_ros
+from classaug_ros.cli.options import Commands, add_models, add_serial, at_least, load_pipeline, needs_ros, within
 from classaug_ros.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -58,7 +57,7 @@ def _add_decision(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--min-confidence",
-        type=_share,
+        type=within(0, 1),
         default=0.0,
         metavar="P",
         help="leave pixels less confident than this unlabelled",
@@ -254,16 +253,6 @@ def _trust(report: Mapping[str, Any]) -> str:
     if report["provenance"]["decision"]["min_confidence"]:
         lines.append(f"left unlabelled: {report['unlabelled']:.1f} % of the pixels\n")
     return "".join(lines)
-
-
-def _share(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"expected a number from 0 to 1, found {text!r}")
-    return value
 
 
 def _shares(report: Mapping[str, Any]) -> str:

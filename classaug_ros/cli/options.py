@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +13,9 @@ from classaug_ros.errors import ConfigError
 
 if TYPE_CHECKING:
     from classaug_ros.pipeline import Pipeline
+
+MAX_THREADS = 256
+MAX_SIDE = 16384
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001 (it has no public name)
 
@@ -23,7 +27,9 @@ def add_models(parser: argparse.ArgumentParser, *, required: bool, several: bool
     more: dict[str, Any] = {"nargs": "+", "action": "extend"} if several else {}
     parser.add_argument("--sub", type=Path, required=required, help="sub model: its file or folder", **more)
     add_card(parser, "--sub-card", **more)
-    parser.add_argument("--threads", type=at_least(0), default=0, help="CPU threads in all (default: one per core)")
+    parser.add_argument(
+        "--threads", type=at_least(0, MAX_THREADS), default=0, help="CPU threads in all (default: one per core)"
+    )
 
 
 def add_card(parser: argparse.ArgumentParser, name: str, **more: Any) -> None:
@@ -53,11 +59,19 @@ def size(text: str) -> tuple[int, int]:
     width, cross, height = text.partition("x")
     if not cross:
         raise argparse.ArgumentTypeError(f"expected WIDTHxHEIGHT, such as 1280x720, found {text!r}")
-    return at_least(1)(height), at_least(1)(width)
+    side = at_least(1, MAX_SIDE)
+    return side(height), side(width)
 
 
-def at_least(least: int) -> Callable[[str], int]:
-    """Return what turns a text into a whole number of at least ``least``."""
+def printable(text: str) -> str:
+    """Return a text, unless there are control characters in it or bytes that are no text."""
+    if not text.isprintable():
+        raise argparse.ArgumentTypeError(f"expected printable characters, found {text!r:.80}")
+    return text
+
+
+def at_least(least: int, most: int = 10**9) -> Callable[[str], int]:
+    """Return what turns a text into a whole number of at least ``least``, and at most ``most``."""
 
     def convert(text: str) -> int:
         try:
@@ -66,6 +80,23 @@ def at_least(least: int) -> Callable[[str], int]:
             raise argparse.ArgumentTypeError(f"expected a whole number, found {text!r}") from None
         if value < least:
             raise argparse.ArgumentTypeError(f"expected at least {least}, found {value}")
+        if value > most:
+            raise argparse.ArgumentTypeError(f"expected at most {most}, found {value}")
+        return value
+
+    return convert
+
+
+def within(least: float, most: float) -> Callable[[str], float]:
+    """Return what turns a text into a number from ``least`` to ``most``."""
+
+    def convert(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not least <= value <= most:
+            raise argparse.ArgumentTypeError(f"expected a number from {least:g} to {most:g}, found {text!r}")
         return value
 
     return convert
