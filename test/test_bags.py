@@ -25,6 +25,7 @@ from classaug_ros.data.bags import (
     decode_message,
     make_bag,
 )
+from classaug_ros.data.recordings import open_recording
 from classaug_ros.errors import ConfigError, ImageError
 from classaug_ros.images import decode_compressed, decode_image, read_image
 
@@ -201,7 +202,7 @@ def test_sources_without_images_are_refused_and_leave_nothing(tmp_path: Path) ->
 def test_a_broken_image_names_the_file_and_leaves_nothing(tmp_path: Path, storage: Storage) -> None:
     folder = write_images(tmp_path / "images", "a.png", "b.png")
     (folder / "b.png").write_bytes((folder / "b.png").read_bytes()[:200])
-    with pytest.raises(ImageError, match=r"b\.png: a broken or cut-off image"):
+    with pytest.raises(ImageError, match=r"b\.png: a broken or cut-off"):
         make_bag(folder, tmp_path / "bag", topic=TOPIC, storage=storage)
     assert list(tmp_path.iterdir()) == [folder]
 
@@ -331,6 +332,26 @@ def test_a_bag_cut_off_anywhere_is_refused_or_whole(tmp_path: Path, storage: Sto
             assert [m.data for m in messages] == [text_cdr(f"{index} " * 50) for index in range(20)]
     assert len(refused) > 100
     assert all(line.startswith(str(bag)) and "\n" not in line for line in refused)
+
+
+@each_storage
+@pytest.mark.parametrize("count", [10**30, -1, 2**63])
+def test_a_bag_that_claims_to_have_such_many_messages_is_refused(tmp_path: Path, storage: Storage, count: int) -> None:
+    bag = write_texts(tmp_path / "bag", storage)
+    metadata = bag / "metadata.yaml"
+    metadata.write_text(metadata.read_text().replace("message_count: 20", f"message_count: {count}"))
+    with pytest.raises(ConfigError, match=rf"topic \S+ has {count} messages, so its metadata says"), BagReader(bag):
+        pass
+
+
+@each_storage
+def test_a_bag_without_a_message_has_none(tmp_path: Path, storage: Storage) -> None:
+    with BagWriter(tmp_path / "bag", storage) as writer:
+        writer.add_topic("/camera/image_raw", IMAGE)
+    with BagReader(tmp_path / "bag") as reader:
+        assert list(reader.messages()) == []
+    with pytest.raises(ConfigError, match="has no images on /camera/image_raw"):
+        open_recording(tmp_path / "bag")
 
 
 @settings(max_examples=50)

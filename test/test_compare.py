@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,8 @@ from tinymodels import write_world
 
 from classaug_ros.cli import main as classaug
 from classaug_ros.decision import Decision
-from classaug_ros.evaluation.compare import load_runs, to_markdown, warnings
+from classaug_ros.errors import ConfigError
+from classaug_ros.evaluation.compare import Bound, broken, load_runs, to_markdown, warnings
 from classaug_ros.report import write_report
 
 Report = dict[str, Any]
@@ -302,6 +303,70 @@ def test_no_bound_is_judged_on_other_data(
     assert classaug(["compare", *folders, "--max-drop", "main=50"]) == 2
     assert "no bound can be judged; evaluate both on the same data" in capsys.readouterr().err
     assert classaug(["compare", *folders]) == 0
+
+
+def changed_anywhere(report: Report) -> Iterator[tuple[str, Report]]:
+    """Return the report with one value of it missing or of another kind, for all of its values in turn."""
+
+    def places(value: Any, where: tuple[Any, ...]) -> Iterator[tuple[Any, ...]]:
+        if isinstance(value, (dict, list)):
+            for key in list(value)[:3] if isinstance(value, dict) else range(min(len(value), 2)):
+                yield (*where, key)
+                yield from places(value[key], (*where, key))
+
+    for where in places(report, ()):
+        others: tuple[Any, ...] = (None, "x", [], {}, True, 1e999)
+        for other in others:
+            changed = copy.deepcopy(report)
+            part: Any = changed
+            for key in where[:-1]:
+                part = part[key]
+            if other is None:
+                del part[where[-1]]
+            else:
+                part[where[-1]] = other
+            yield f"{where} = {other!r}", changed
+
+
+def test_a_report_broken_anywhere_is_compared_or_refused(base: Report, tmp_path: Path) -> None:
+    files = [tmp_path / "a.json", tmp_path / "b.json"]
+    files[0].write_text(json.dumps(base), encoding="utf-8")
+    refused = []
+    for where, changed in changed_anywhere(base):
+        files[1].write_text(json.dumps(changed), encoding="utf-8")
+        for paths in (files, files[::-1]):
+            refused += compared(paths, where)
+    assert len(refused) > 300
+    assert [line for line in refused if "\n" in line] == []
+
+
+def compared(paths: list[Path], where: str) -> list[str]:
+    """Compare reports; return what it is refused for."""
+    try:
+        runs = load_runs(paths)
+        to_markdown(runs)
+        broken(runs, [Bound("all", 1.0)])
+    except ConfigError as error:
+        return [str(error)]
+    except Exception as error:
+        raise AssertionError(where) from error
+    return []
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"[" * 100_000, b'{"format": NaN}', b'{"format": 2', b"\xff", b"", b"{}"],
+    ids=["nested", "NaN", "cut off", "not UTF-8", "empty", "nothing in it"],
+)
+def test_a_broken_report_is_refused_by_name(
+    reports: Callable[..., list[Path]], content: bytes, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folders = reports(nothing)
+    (folders[1] / "report.json").write_bytes(content)
+    assert classaug(["compare", *map(str, folders)]) == 2
+    told = capsys.readouterr().err
+    assert "report.json: is no report.json of `classaug evaluate`; name one" in told
+    assert told.count("\n") == 1
 
 
 def test_what_cannot_be_compared_is_a_mistake(

@@ -57,6 +57,7 @@ def test_iou_is_scikit_learn_s(classes: int, size: tuple[int, int], images: int,
 def test_by_hand() -> None:
     matrix = ConfusionMatrix(3)
     matrix.update(np.array([[0, 0, 0, 1, 1, -1]]), np.array([[0, 0, 1, 1, 3, 0]]))
+    assert matrix.counts.dtype == np.int64
     assert matrix.counts.tolist() == [[2, 1, 0, 0], [0, 1, 0, 1], [0, 0, 0, 0]]
     first, second, third = matrix.iou()
     assert (first, second) == (2 / 3, 1 / 3)

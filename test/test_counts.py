@@ -238,6 +238,27 @@ def test_broken_samples_are_refused_in_one_line(tmp_path: Path, changes: dict[st
     assert told.count("\n") == 0
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        pytest.param(
+            {"triples": lambda x: np.full_like(x, -1)}, "holds a count of -1, expected 0 and more", id="negative"
+        ),
+        pytest.param({"images": lambda x: np.arange(len(x))}, "is not a counts file", id="numbers as images"),
+        pytest.param({"datasets": lambda x: x[:, :1]}, "is not a counts file", id="half of the data sets"),
+        pytest.param({"main_model": lambda x: x[None]}, "is not a counts file", id="several main models"),
+        pytest.param({"main_classes": lambda x: x[0]}, "is not a counts file", id="one main class"),
+    ],
+)
+def test_values_that_no_count_gives_are_refused(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    path = arrays(tmp_path)
+    with np.load(path) as archive:
+        before = {name: archive[name] for name in changes}
+    path = arrays(tmp_path, **{name: change(before[name]) for name, change in changes.items()})
+    with pytest.raises(ConfigError, match=f"^{path}: {message}"):
+        Counts.load(path)
+
+
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=f"^{tmp_path}/c.npz: cannot be read: No such file"):
         Counts.load(tmp_path / "c.npz")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+import struct
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -183,6 +186,44 @@ def test_annotations_that_cannot_be_meant_are_named(folder: Path, annotation: ND
     path = annotate(folder, annotation)
     with pytest.raises(ConfigError, match=f"^{path}: {message}"):
         dataset.read(dataset.samples[0])
+
+
+def png(height: int, width: int, depth: int, color: int, rows: bytes) -> bytes:
+    """A PNG file of these rows, each with a byte before it."""
+    parts = [(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, color, 0, 0, 0))]
+    parts += [(b"PLTE", bytes(range(6)))] if color == 3 else []
+    parts += [(b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
+    chunks = [struct.pack(">I", len(d)) + k + d + struct.pack(">I", zlib.crc32(k + d)) for k, d in parts]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        pytest.param(png(65535, 65535, 8, 0, b""), "expected 1 to 67108864 pixels", id="4 gigapixels"),
+        pytest.param(png(2, 2, 8, 6, bytes(18)), "expected one channel of 8 or 16 bits, found shape", id="RGBA"),
+        pytest.param(png(2, 2, 8, 3, bytes(6)), "expected one channel of 8 or 16 bits, found shape", id="palette"),
+        pytest.param(png(2, 2, 8, 0, b"\x00\x07"), "cannot be read as an image", id="a row missing"),
+    ],
+)
+def test_annotations_of_other_kinds_are_refused(folder: Path, content: bytes, message: str) -> None:
+    dataset = load(folder, HEAD + "ignore: [9]\n")
+    (folder / "labels" / "0000.png").write_bytes(content)
+    with pytest.raises(ConfigError, match=rf"^{folder}/labels/0000\.png: .*{message}") as raised:
+        dataset.read(dataset.samples[0])
+    assert "\n" not in str(raised.value)
+
+
+def test_links_in_a_circle_are_refused(folder: Path) -> None:
+    for name in ("images", "labels"):
+        shutil.rmtree(folder / name)
+        (folder / name).symlink_to(folder / name)
+    with pytest.raises(ConfigError, match=r"cannot be read: (Too many levels of symbolic links|Symlink loop)"):
+        load(folder, HEAD)
+    (folder / "classes.csv").unlink()
+    (folder / "classes.csv").symlink_to(folder / "classes.csv")
+    with pytest.raises(ConfigError, match=r"classes\.csv: cannot be read: Too many levels of symbolic links"):
+        load(folder, HEAD)
 
 
 @pytest.mark.parametrize("content", [b"", b"no image", None], ids=["empty", "text", "cut off"])

@@ -456,3 +456,28 @@ def test_an_edge_of_the_image_within_a_cell_draws_the_label_s_edge_onto_it(side:
     for picture, at in ((plain, side // 2), (label, edge)):
         expected = np.tile(np.arange(side) >= at, (side, 1))
         np.testing.assert_array_equal(picture if axis == 1 else picture.T, expected)
+
+
+@pytest.mark.parametrize(
+    ("samples", "size", "grid", "convention"),
+    [
+        ((1, 1), (9, 13), (3, 4), "half_pixel"),  # 4 pixels apart at most, rounded up
+        ((3, 4), (9, 13), (3, 4), "asymmetric"),  # fine enough: the scores themselves
+        ((9, 13), (9, 13), (9, 13), "align_corners"),
+        ((3, 1), (9, 13), (3, 4), "half_pixel"),  # too coarse one way
+        ((1, 20), (9, 13), (3, 20), "half_pixel"),  # and finer than need be the other way
+    ],
+)
+def test_scores_too_coarse_for_the_image_s_edges_are_put_on_a_finer_grid(
+    samples: tuple[int, int], size: tuple[int, int], grid: tuple[int, int], convention: Upsampling
+) -> None:
+    scores = Scores(np.ones((2, *samples), np.float32), convention if samples == grid else "align_corners")
+    guide = naive_evidence.guide_grid(scores, size)
+    assert guide.values.shape == (2, *grid)
+    assert guide.values.dtype == np.float32
+    assert guide.convention == convention
+
+
+def test_a_pixel_halfway_between_two_samples_belongs_to_the_second() -> None:
+    first, end = naive_evidence.nearest_pixels(4, 2, "asymmetric")  # they lie at 0, 0.5, 1 and 1 of the samples
+    assert (first.tolist(), end.tolist()) == ([0, 1], [1, 4])

@@ -52,6 +52,14 @@ def test_a_folder_without_permission_is_named(tmp_path: Path) -> None:
         write_whole(tmp_path / "file", b"")
 
 
+def test_a_pipe_or_a_device_is_not_replaced(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ConfigError, match="pipe: is a pipe or a device; name a file"):
+        write_whole(tmp_path / "pipe", b"new")
+    assert (tmp_path / "pipe").is_fifo()
+    assert list(tmp_path.iterdir()) == [tmp_path / "pipe"]
+
+
 def test_what_cannot_be_written_is_told_before_the_work(tmp_path: Path) -> None:
     writable(tmp_path / "new" / "rules.yaml")
     assert list((tmp_path / "new").iterdir()) == []

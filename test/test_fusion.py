@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 import cv2
@@ -17,7 +21,7 @@ from numpy.typing import NDArray
 
 from classaug_ros import fusion
 from classaug_ros.fusion import cpu, cpu_evidence, cpu_guided, geometry, naive
-from classaug_ros.fusion.compiled import compiled
+from classaug_ros.fusion.compiled import _private, compiled
 from classaug_ros.images import Frame
 from classaug_ros.models import Upsampling
 
@@ -225,6 +229,9 @@ def test_looking_up_and_painting_are_the_specification(
     assert all(label[y, x] == table[main[y, x], sub[y, x]] for y, x in np.ndindex(shape))
     np.testing.assert_array_equal(label, naive.look_up(main, sub, table))
     for got, want in zip(painted, naive.paint(label, palette, frame, 0.3), strict=True):
+        assert got is not None
+        assert want is not None
+        assert got.dtype == want.dtype == np.uint8
         np.testing.assert_array_equal(got, want)
 
 
@@ -341,3 +348,43 @@ def test_most_cells_of_smooth_scores_are_filled_at_once() -> None:
     cpu.corner_winners(scores, winners, clear, 0, 8)
     np.testing.assert_array_equal(winners, scores.argmax(axis=0))
     assert clear.all()
+
+
+@pytest.mark.parametrize(
+    ("mode", "kept"),
+    [
+        pytest.param(0o700, True, id="one's own"),
+        pytest.param(0o755, True, id="read by others"),
+        pytest.param(0o777, False, id="written by all"),
+        pytest.param(0o1777, False, id="sticky, as /tmp is"),
+        pytest.param(0o770, False, id="written by a group"),
+    ],
+)
+def test_machine_code_is_kept_where_none_but_the_user_writes(tmp_path: Path, mode: int, kept: bool) -> None:
+    """Numba unpickles what lies in its cache, so that who may write there may run code as the user."""
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    cache.chmod(mode)
+    module = tmp_path / "module.py"
+    module.write_text(
+        "from classaug_ros.fusion.compiled import compiled\n\n"
+        "@compiled\ndef twice(x):\n    return 2 * x\n\nprint(twice(4))\n"
+    )
+    root = str(Path(__file__).resolve().parents[1])
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(cache), "PYTHONPATH": root}
+    done = subprocess.run(
+        [sys.executable, module], capture_output=True, text=True, env=environment, timeout=60, check=True
+    )
+    assert done.stdout == "8\n"
+    assert bool(list(cache.rglob("*.nbi"))) is kept
+    assert ("others may write there" in done.stderr) is not kept
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder to somebody else")
+def test_machine_code_of_somebody_else_is_not_run(tmp_path: Path) -> None:
+    (tmp_path / "theirs").mkdir()
+    os.chown(tmp_path / "theirs", 65534, 65534)
+    assert not _private(str(tmp_path / "theirs"))
+    assert not _private(str(tmp_path / "theirs" / "below"))
+    assert _private(str(tmp_path / "new" / "below"))
+    assert _private("")

@@ -38,6 +38,7 @@ from classaug_ros.fastdds import profiles_variable
 from classaug_ros.images import decode_compressed, decode_image
 from classaug_ros.labels import LabelSpace
 from classaug_ros.models import Model, load_model
+from classaug_ros.node.worker import LOG_PERIOD
 from classaug_ros.pipeline import Pipeline
 from classaug_ros.rules import Kind, Prefer, Provenance, Rules, RuleSet
 
@@ -404,6 +405,74 @@ def test_an_unusable_frame_is_refused_and_the_next_one_served(
     assert UNUSABLE["short data"][1] in lines[0]
 
 
+def changed(**fields: Any) -> Callable[[], Image]:
+    """Return a way to a good image but for these fields."""
+
+    def make() -> Image:
+        message = image(RGB, "rgb8")
+        for name, value in fields.items():
+            setattr(message, name, value)
+        return message
+
+    return make
+
+
+def packed(data: bytes, form: str = "jpeg") -> Callable[[], CompressedImage]:
+    return lambda: stamped(CompressedImage(format=form, data=data))
+
+
+PNG_START = compressed(RGB).data.tobytes()[:33]  # up to the end of its header
+RAW_FAULTS = {
+    "no height": changed(height=0, data=b""),
+    "no width": changed(width=0, step=0, data=b""),
+    "no data": changed(data=b""),
+    "data too short": changed(height=HEIGHT + 1),
+    "data too long": changed(height=HEIGHT - 1),
+    "no step": changed(step=0, data=b""),
+    "step too small": changed(width=WIDTH + 1),
+    "sizes of 32 bits": changed(height=2**32 - 1, width=2**32 - 1, step=2**32 - 1),
+    "sizes whose product is 0 in 32 bits": changed(height=2**16, width=2**16, step=2**16),
+    "no encoding": changed(encoding=""),
+    "megabytes of encoding": changed(encoding="rgb8\n" * 2**18),
+    "odd width of pairs": changed(encoding="yuv422", width=1, step=WIDTH * 3),
+    "mosaic too small": changed(encoding="bayer_rggb8", width=2),
+}
+PACKED_FAULTS = {
+    "nothing": packed(b""),
+    "text": packed(b"no image at all"),
+    "JPEG cut off": packed(compressed(RGB, ".jpg").data.tobytes()[:-2]),
+    "PNG cut off": packed(compressed(RGB).data.tobytes()[:-1], "png"),
+    "JPEG said to be 65535 x 65535": packed(
+        re.sub(rb"(?s)(\xff\xc0...)....", rb"\1" + b"\xff" * 4, compressed(RGB, ".jpg").data.tobytes(), count=1)
+    ),
+    "PNG without rows": packed(PNG_START, "png"),
+    "mosaic": packed(compressed(RGB).data.tobytes(), "bayer_rggb8; png compressed bayer_rggb8"),
+    "megabytes of format": packed(b"", "jpeg\n" * 2**18),
+}
+
+
+@pytest.mark.parametrize("name", ["front", "rear"])
+def test_after_every_faulty_message_the_next_good_one_is_served(
+    talker: Peer, running: Process, front: Camera, diagnostics: Gathered[Any], name: str
+) -> None:
+    faults = RAW_FAULTS if name == "front" else PACKED_FAULTS
+    camera = front if name == "front" else Camera(talker, "rear", packed=True)
+    before, start = settled(diagnostics, name), time.monotonic()
+    for make in faults.values():
+        answered = len(camera.labels())
+        camera.publisher.publish(make())
+        time.sleep(0.1)
+        good = image(RGB, "rgb8") if name == "front" else compressed(RGB, ".jpg")
+        label = camera.exchange(good).label
+        assert (label.height, label.width) == (HEIGHT, WIDTH)
+        assert [each.header.stamp for each in camera.labels()[answered:]] == [good.header.stamp]
+    counted = {key: count - before[key] for key, count in settled(diagnostics, name).items()}
+    assert (counted["refused"], counted["out"], counted["failed"]) == (len(faults), len(faults), 0)
+    lines = [line for line in running.output.splitlines() if f"camera {name}: frame refused" in line]
+    assert len(lines) <= 2 + (time.monotonic() - start) / LOG_PERIOD  # and one of the test before this
+    assert all(len(line) < 1000 for line in lines)
+
+
 def test_a_camera_of_nothing_but_broken_jpegs_is_an_error(
     talker: Peer, running: Process, diagnostics: Gathered[Any]
 ) -> None:
@@ -419,6 +488,12 @@ def test_a_camera_of_nothing_but_broken_jpegs_is_an_error(
     assert "every frame" in entry.message
     assert frames(values)["out"] == 0
     running.wait_for_line("camera worst: frame refused")
+
+
+def arrays_of(file: Path) -> Path:
+    """The arrays file that a rules file names; others may lie beside it, of rules that were overwritten by hand."""
+    (name,) = re.findall(r'[^\s"]+\.arrays\.npz', file.read_text())
+    return file.with_name(name)
 
 
 def test_rules_are_exchanged_while_it_runs(chain: Chain, talker: Peer, front: Camera) -> None:
@@ -448,7 +523,7 @@ def test_rules_are_exchanged_while_it_runs(chain: Chain, talker: Peer, front: Ca
         spoilers: tuple[tuple[Callable[[], object], str], ...] = (
             (partial(file.write_text, "nothing: here\n"), "no rules in it"),
             (partial(foreign.save, file), "another sub"),
-            (file.with_suffix(".arrays.npz").unlink, "it was written beside the rules"),
+            (lambda: arrays_of(file).unlink(), "it was written beside the rules"),
         )
         for spoil, reason in spoilers:
             other.save(file)

@@ -29,8 +29,8 @@ from classaug_ros.data.bags import (
     make_bag,
     text_message,
 )
-from classaug_ros.data.dataset import Annotations, load_annotations
-from classaug_ros.data.groundtruth import _nearest
+from classaug_ros.data.dataset import Annotations, load_annotations, load_dataset
+from classaug_ros.data.groundtruth import _nearest, by_stamp
 from classaug_ros.data.recordings import GroundTruth, Recording, camera_names, open_recording
 from classaug_ros.errors import ConfigError, ImageError
 
@@ -220,6 +220,13 @@ def test_cameras_are_named_after_their_topics(topics: list[str], names: list[str
     assert checked({"cameras": tuple(names)}) == tuple(names)
 
 
+@pytest.mark.parametrize("name", ["a", "9999999999999.5", "9223372036854775808", "1_0.5", "-1"])
+def test_file_names_that_are_no_stamps_are_refused(world: World, name: str) -> None:
+    annotations = load_dataset(world.dataset)
+    with pytest.raises(ConfigError, match=rf"{name}\.png: expected a stamp for its name, such as"):
+        by_stamp(annotations, [Path(f"{name}.png")], 1)
+
+
 def test_topics_that_no_name_tells_apart_are_refused() -> None:
     with pytest.raises(ConfigError, match="makes the camera name 'a_b_c' too"):
         camera_names(["/a/b/c", "/a/b/d", "/a_b/c", "/a_b/d"])
@@ -271,7 +278,7 @@ def test_label_images_of_other_kinds_are_refused(world: World, tmp_path: Path) -
         (image_message(7, "", np.zeros((4, 4, 3), np.uint8), "rgb8"), IMAGE, "encoding 'rgb8': expected one of mono8"),
         (image_message(7, "", np.full((4, 4), 77, np.uint8), "mono8"), IMAGE, "value 77 is in neither `map` nor"),
         (compressed(jpeg, "mono8; jpeg compressed"), COMPRESSED_IMAGE, "expected PNG, which changes no label"),
-        (compressed(b"", "png"), COMPRESSED_IMAGE, "expected PNG, which changes no label"),
+        (compressed(b"", "png"), COMPRESSED_IMAGE, "expected JPEG or PNG, found 0 bytes"),
     )
     for number, (message, kind, cause) in enumerate(cases):
         bag = label_bag(tmp_path / str(number), message, kind)

@@ -73,7 +73,7 @@ def test_label_info_tells_every_class() -> None:
 
 
 def test_there_must_be_rules() -> None:
-    with pytest.raises(ConfigError, match="expected rules for at least one sub model, found none"):
+    with pytest.raises(ConfigError, match=r"^expected rules for at least one sub model, found none$"):
         RuleSet([])
 
 
