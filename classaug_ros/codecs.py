@@ -47,9 +47,12 @@ _JPEG_SIGNATURE = b"\xff\xd8\xff"
 _JPEG_FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # the rest of the range are tables
 _JPEG_READ_EVERYWHERE = frozenset({0xC0, 0xC1, 0xC2})  # baseline, extended, progressive; Huffman-coded
 _JPEG_MARKER = re.compile(rb"\xff+([^\xff])", re.DOTALL)  # it may be filled up with FF
+_JPEG_SCAN_MARKER = 0xDA
 _JPEG_SCAN, _JPEG_END = b"\xff\xda", b"\xff\xd9"
 _JPEG_MARKS = re.compile(rb"\xff[\xd0-\xd7\xd9\xda]")  # restarts too, which bear numbers from 0 to 7 in turn
+_JPEG_BLOCK = 8  # pixels a side
 _JPEG_NOTHING = 128  # value of every sample for which there is no data
+_JPEG_SEEN = 4  # pixels a side at the end of an image that are looked at
 
 
 def check_size(height: int, width: int) -> None:
@@ -172,9 +175,8 @@ def _decode_jpeg(data: Bytes, flags: int) -> NDArray[Any]:
     Decoders differ in what they make of a JPEG that breaks off: OpenCV fills the rest with grey.
     """
     height, width, start = _jpeg_frame(data.data)
-    check_size(height, width)
     marks = _JPEG_MARKS.findall(data.data, start)
-    blocks = -(-height // 8) * -(-width // 8)
+    blocks = -(-height // _JPEG_BLOCK) * -(-width // _JPEG_BLOCK)
     if _JPEG_SCAN not in marks or _JPEG_END not in marks or 8 * (data.size - start) < blocks:  # a bit each at the least
         raise _broken_jpeg(data.size)
     if (scans := marks.count(_JPEG_SCAN)) > MAX_SCANS:
@@ -182,14 +184,23 @@ def _decode_jpeg(data: Bytes, flags: int) -> NDArray[Any]:
     if not _restarts_in_order(marks):
         raise _broken_jpeg(data.size)
     pixels = _decoded(data, flags)
-    # Real images do not end in exactly this grey. What has all its data takes no notice of more.
-    if np.all(pixels[-1, -1] == _JPEG_NOTHING):
+    # Real images hardly ever end in exactly this grey. What has all its data takes no notice of more.
+    if _ends_in_nothing(pixels):
         whole = data.tobytes()
         end = whole.index(_JPEG_END, start)
         more = np.frombuffer(whole[:end] + bytes(range(1, 128)) + whole[end:], np.uint8)
         if not np.array_equal(_decoded(more, flags), pixels):
             raise _broken_jpeg(data.size)
     return pixels
+
+
+def _ends_in_nothing(pixels: NDArray[Any]) -> bool:
+    """Tell whether a JPEG's last block looks as if it had no data.
+
+    The colours of the blocks beside it reach two pixels into it, so that only what lies behind these is looked at.
+    """
+    rows, columns = (min(max((side - 1) % _JPEG_BLOCK - 1, 1), _JPEG_SEEN) for side in pixels.shape[:2])
+    return bool(np.all(pixels[-rows:, -columns:] == _JPEG_NOTHING))
 
 
 def _restarts_in_order(marks: Sequence[bytes]) -> bool:
@@ -208,7 +219,11 @@ def _restarts_in_order(marks: Sequence[bytes]) -> bool:
 
 
 def _jpeg_frame(data: memoryview) -> tuple[int, int, int]:
-    """Return (H, W) from a JPEG's frame header, and where the header ends."""
+    """Return (H, W) from a JPEG's frame header, and where the first scan starts.
+
+    The tables between the two may have in them what looks like any mark.
+    """
+    size: tuple[int, int] | None = None
     position = 2
     for _ in range(MAX_PARTS):
         marker = _JPEG_MARKER.match(data, position)
@@ -222,7 +237,10 @@ def _jpeg_frame(data: memoryview) -> tuple[int, int, int]:
                 raise ImageError(
                     f"a JPEG of kind SOF{kind - 0xC0} and {depth} bits: expected baseline or progressive, of 8 bits"
                 )
-            return height, width, position
+            check_size(height, width)
+            size = height, width
+        elif kind == _JPEG_SCAN_MARKER and size is not None:
+            return *size, marker.start()
     raise _broken_jpeg(len(data))
 
 

@@ -29,6 +29,10 @@ class EngineError(ClassaugError):
     """A model that cannot be loaded or run."""
 
 
+class OutputError(EngineError):
+    """A model's answer to an image that cannot be used; the answer to another image may be."""
+
+
 class _Short(reprlib.Repr):
     def __init__(self) -> None:
         super().__init__()

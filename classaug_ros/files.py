@@ -1,12 +1,13 @@
-"""Reading files within bounds, and writing them whole or not at all: a crash or a full disk leaves no half of one."""
+"""Reading files within bounds, and writing them whole or not at all, be it a crash, a full disk or a power cut."""
 
 from __future__ import annotations
 
+import errno
 import glob
 import os
 import stat
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Literal
@@ -17,6 +18,7 @@ MAX_BYTES = 2**32
 """Largest file that is read into memory, where its kind sets no smaller bound."""
 
 _LONGEST_PATH = 1024
+_NO_SYNC = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP)  # a file system's that keeps nothing, or cannot tell
 _ABANDONED = 3600.0  # seconds since a file that is to be renamed was written to
 
 
@@ -68,26 +70,55 @@ def write_whole(path: Path, data: bytes) -> None:
 def write_all(files: Mapping[Path, bytes]) -> None:
     """Write files under temporary names beside them, then rename them over the old ones; folders are made.
 
+    They are on the disk before they are renamed, and the new names before this returns, as far as the file system
+    keeps what it promises: a power cut leaves each file as it was or whole.
+
     Raises:
         ConfigError: one cannot be written, for want of space say; all that were there are as they were.
     """
     temporary = {path: path.with_name(f".{path.name}.{os.getpid()}.tmp") for path in files}
     path = next(iter(files))
+    folders: set[Path] = set()
     try:
         for path, data in files.items():
             if kind_of(path) == "neither":  # the new file would take its place
                 raise ConfigError(f"{path}: is a pipe or a device; name a file")
+            folders |= {path.parent, *(each.parent for each in path.parents if not each.exists())}
             path.parent.mkdir(parents=True, exist_ok=True)
             _remove_abandoned(path)
-            temporary[path].write_bytes(data)
+            _write_through(temporary[path], data)
         for path in files:
             temporary[path].replace(path)
+        _sync_folders(folders)
     except (OSError, ValueError) as error:
         raise ConfigError(f"{shown_path(path)}: cannot be written: {_reason(error)}") from error
     finally:
         for left in temporary.values():
             with suppress(OSError):
                 left.unlink()
+
+
+def _write_through(path: Path, data: bytes) -> None:
+    """Write a file, and wait until it is on the disk: renamed before, it may be empty after a power cut."""
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        try:
+            os.fsync(file.fileno())
+        except OSError as error:
+            if error.errno not in _NO_SYNC:
+                raise
+
+
+def _sync_folders(folders: Iterable[Path]) -> None:
+    """Wait until the names in folders are on the disk, where the file system can do that."""
+    for folder in folders:
+        with suppress(OSError):
+            opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                os.fsync(opened)
+            finally:
+                os.close(opened)
 
 
 def _remove_abandoned(path: Path) -> None:

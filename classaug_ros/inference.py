@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 import time
@@ -9,7 +10,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, InvalidStateError, wait
 from contextlib import suppress
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +25,26 @@ LEAD = 0.015
 GRACE = 0.3
 """Seconds that models have for ending once they are given up; then they are left to themselves."""
 
+PAUSE = 0.05
+"""Seconds that late models have yet: a process that was stopped as a whole makes them late without their doing."""
+
 CLOSED = "the pipeline is closed"
+
+
+class _Run:
+    """One run of a model. Its time counts from when it begins: its thread may be at something else before."""
+
+    def __init__(self, model: Model, work: Callable[[], Any]) -> None:
+        self.model = model
+        self.begun = math.inf  # monotonic seconds
+        self._work = work
+
+    def __call__(self) -> Any:
+        self.begun = time.monotonic()
+        return self._work()
+
+
+_Running: TypeAlias = "dict[Future[Any], _Run]"
 
 
 class Inference:
@@ -53,7 +73,7 @@ class Inference:
         self._reloading = threading.Lock()
         self._broken = ""  # why the models were given up, until they are loaded again
         self._gap = 0.0  # seconds between the end of the first model and the last one's, with the last frame
-        self._running: dict[Future[Any], Model] = {}
+        self._running: _Running = {}
         self._branches: tuple[Branch, ...] = ()
         self._lanes = self._new_lanes()
         self.spare: Executor = self._lanes[-1]
@@ -77,14 +97,29 @@ class Inference:
         """Why the models were given up and not loaded again yet; empty where they run."""
         return self._broken
 
+    @property
+    def busy(self) -> bool:
+        """Whether a model is at a frame, or about to be."""
+        return not all(each.done() for each in tuple(self._running))
+
     def run(self, images: Sequence[NDArray[np.float32]], room: Callable[[], None]) -> tuple[NDArray[Any], ...]:
         """Run all models on their inputs; see ``Pipeline.infer``."""
         for branch in self.branches:
             branch.hand_over()
         work = [partial(branch.infer, image) for branch, image in zip(self.branches, images, strict=True)]
-        if self._concurrent:
-            return self._all_at_once(work, room)
-        return self._one_after_the_other(work, room)
+        try:
+            if not self._concurrent:
+                return self._one_after_the_other(work)
+            running = self._start(self._lanes, work, self._models)
+            first = self._first(running)
+            first_done = time.monotonic()
+            self.spare = self._lanes[list(running).index(first)]
+            wait(running, max(0.0, self._gap - LEAD))  # a frame taken later is a newer one
+        finally:
+            room()
+        outputs = self._answers(running)  # the next frame may not come before all are done
+        self._gap = min(time.monotonic() - first_done, self._timeout)
+        return outputs
 
     def give_up(self, why: str) -> None:
         """End what the models do; from now on they fail until they are loaded again. Any thread may ask for it.
@@ -136,48 +171,54 @@ class Inference:
             branches, self._branches = self._branches, ()
         _close(self._lanes, branches, wait=not self._broken)
 
-    def _all_at_once(self, work: Sequence[Callable[[], Any]], room: Callable[[], None]) -> tuple[Any, ...]:
-        end = time.monotonic() + self._timeout
-        running = self._start(self._lanes, work, self._models)
-        first, _ = wait(running, _until(end), FIRST_COMPLETED)
-        first_done = time.monotonic()
-        self.spare = self._lanes[min(map(running.index, first), default=-1)]
-        wait(running, _until(min(end, first_done + self._gap - LEAD)))  # a frame taken later is a newer one
-        room()
-        outputs = self._answers(running, end)  # the next frame may not come before all are done
-        self._gap = time.monotonic() - first_done
+    def _one_after_the_other(self, work: Sequence[Callable[[], Any]]) -> tuple[Any, ...]:
+        outputs: tuple[Any, ...] = ()
+        for lane, run, model in zip(self._lanes, work, self._models, strict=True):
+            outputs += self._answers(self._start([lane], [run], [model]))
         return outputs
 
-    def _one_after_the_other(self, work: Sequence[Callable[[], Any]], room: Callable[[], None]) -> tuple[Any, ...]:
-        end = time.monotonic() + self._timeout
-        try:
-            outputs: tuple[Any, ...] = ()
-            for lane, run, model in zip(self._lanes, work, self._models, strict=True):
-                outputs += self._answers(self._start([lane], [run], [model]), end)
-            return outputs
-        finally:
-            room()
+    def _start(self, lanes: Sequence[Lane], work: Sequence[Callable[[], Any]], models: Sequence[Model]) -> _Running:
+        """Have models begin.
 
-    def _start(
-        self, lanes: Sequence[Lane], work: Sequence[Callable[[], Any]], models: Sequence[Model]
-    ) -> list[Future[Any]]:
-        running = [lane.submit(run) for lane, run in zip(lanes, work, strict=True)]
-        self._running = dict(zip(running, models, strict=True))
-        return running
+        Raises:
+            EngineError: they were given up.
+        """
+        runs = [_Run(model, each) for model, each in zip(models, work, strict=True)]
+        with self._lock:  # who gives them up ends all that began
+            if self._broken:
+                raise EngineError(self._broken)
+            self._running = {lane.submit(run): run for lane, run in zip(lanes, runs, strict=True)}
+            return self._running
 
-    def _answers(self, running: Sequence[Future[Any]], end: float) -> tuple[Any, ...]:
-        """Wait for all, not past ``end``, and return what they give.
+    def _first(self, running: _Running) -> Future[Any]:
+        """Wait for the first of them, while none is late, and return it."""
+        while not (done := wait(running, _left(running, self._timeout), FIRST_COMPLETED).done):
+            self._give_up_late(running, self._timeout)
+        return next(each for each in running if each in done)
+
+    def _answers(self, running: _Running, limit: float | None = None) -> tuple[Any, ...]:
+        """Wait for all, while none is late, and return what they give.
+
+        Args:
+            running: from ``_start``.
+            limit: seconds that each has; the pipeline's when left out.
 
         Raises:
             EngineError: a model failed or was late, or they were given up.
         """
-        _, late = wait(running, _until(end))
-        if late:
-            names = " and ".join(str(model.path) for each, model in self._running.items() if each in late)
-            self.give_up(f"{names} did not answer within {self._timeout:g} s")
+        limit = limit or self._timeout
+        while wait(running, _left(running, limit)).not_done:
+            self._give_up_late(running, limit)
         if self._broken:
             raise EngineError(self._broken)
         return tuple(each.result() for each in running)
+
+    def _give_up_late(self, running: _Running, limit: float) -> None:
+        """Give the models up where one is late, and that still a moment later."""
+        late = [each for each, run in running.items() if run.begun + limit <= time.monotonic()]
+        if still := wait(late, PAUSE).not_done:
+            names = " and ".join(str(running[each].model.path) for each in late if each in still)
+            self.give_up(f"{names} did not answer within {limit:g} s")
 
     def _new_lanes(self) -> tuple[Lane, ...]:
         return tuple(Lane(f"classaug-model-{number}") for number in range(len(self._models)))
@@ -199,7 +240,8 @@ class Inference:
         costs = []
         for each in zip(self._lanes, self._branches, self._models, self.threads, strict=True):
             lane, branch, model, share = each
-            (seconds,) = self._answers(self._start([lane], [branch.seconds], [model]), time.monotonic() + self._timeout)
+            # Two runs.
+            (seconds,) = self._answers(self._start([lane], [branch.seconds], [model]), 2 * self._timeout)
             costs.append(seconds * share)
         shares = divide(total, costs)
         if shares != self.threads:
@@ -215,8 +257,11 @@ def _results(futures: Sequence[Future[Any]]) -> tuple[Any, ...]:
     return tuple(future.result() for future in futures)
 
 
-def _until(end: float) -> float:
-    return min(max(0.0, end - time.monotonic()), threading.TIMEOUT_MAX)
+def _left(running: _Running, limit: float) -> float:
+    """Return the seconds until the first of them can be late."""
+    now = time.monotonic()
+    left = [limit + min(run.begun, now) - now for each, run in running.items() if not each.done()]
+    return min(max(0.0, min(left, default=0.0)), threading.TIMEOUT_MAX)
 
 
 def _close(lanes: Sequence[Lane], branches: Sequence[Branch], *, wait: bool = False) -> None:

@@ -21,7 +21,8 @@ MODEL_SUFFIXES = (".onnx",)
 MAX_SIDE = 8192
 """Largest height and width of a model's input and output."""
 
-_LOCATION = re.compile(rb"\x0a\x08location\x12([\x01-\x7f])", re.DOTALL)  # as protobuf writes the key before a name
+# As protobuf writes the key before a name, whose length has two bytes past 127.
+_LOCATION = re.compile(rb"\x0a\x08location\x12([\x01-\x7f]|[\x80-\xff][\x01-\x7f])", re.DOTALL)
 
 ColorOrder = Literal["rgb", "bgr"]
 OutputKind = Literal["logits", "probabilities", "labels"]
@@ -151,9 +152,14 @@ def _external_data(file: Path) -> list[Path]:
     if not file.stat().st_size:
         return []
     with file.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        named = {bytes(data[found.end() : found.end() + found[1][0]]) for found in _LOCATION.finditer(data)}
+        named = {bytes(data[found.end() : found.end() + _length(found[1])]) for found in _LOCATION.finditer(data)}
     files = [file.parent / os.fsdecode(name) for name in sorted(named) if b"\0" not in name]
     return [part for part in files if kind_of(part) == "file"]  # of one that is missing the engine tells
+
+
+def _length(varint: bytes) -> int:
+    """Return what protobuf wrote seven bits a byte, the lowest first."""
+    return sum((byte & 0x7F) << 7 * place for place, byte in enumerate(varint))
 
 
 def _input_spec(data: object, where: str) -> InputSpec:

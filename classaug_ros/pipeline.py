@@ -94,7 +94,7 @@ class Pipeline:
             threads: CPU threads in all; 0 means one per core this process may use.
             concurrent: run the models at once, the threads divided among them by what each costs, instead of one
                 after the other with all threads each.
-            timeout: seconds that all models together have for a frame.
+            timeout: seconds that a model has for a frame.
 
         Raises:
             EngineError: a model cannot be loaded, is not what its card says, or does not answer in time.
@@ -260,6 +260,8 @@ class Pipeline:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if kind is not None:  # Ctrl-C, say, may have come while a model hangs
+            self.inference.give_up("the pipeline was left")
         self.close()
 
 

@@ -17,17 +17,18 @@ from classaug_ros.files import read_whole
 T = TypeVar("T")
 S = TypeVar("S", bound=str)
 
-MAX_BYTES = 2**22
+MAX_BYTES = 2**23
 """Largest YAML file read, enough for rules of 600 x 600 classes: each byte may cost half a kilobyte."""
 
 _OCTAL = re.compile(r"[-+]?0_*[0-9]")
 
 
 class _Loader(yaml.SafeLoader):
-    """SafeLoader that refuses what none of our formats needs and is read otherwise than people do, or at great cost.
+    """SafeLoader that reads nothing otherwise than people do, or at great cost.
 
-    These are keys given twice, of which plain YAML silently keeps the last, aliases, merge keys, tags, and numbers that
-    are octal or to base 60.
+    Keys given twice, of which plain YAML silently keeps the last, aliases, merge keys and tags but ``!!str`` are
+    refused. Numbers that are octal or to base 60, as modes and times of other nodes are in ROS parameter files, stay
+    text: a key that needs a number refuses them.
     """
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
@@ -45,12 +46,9 @@ class _Loader(yaml.SafeLoader):
             raise ConfigError(f"{_line(node)}: a key is given twice, written differently; keep one")
         return mapping
 
-    def construct_number(self, node: yaml.ScalarNode) -> int | float:
+    def construct_number(self, node: yaml.ScalarNode) -> int | float | str:
         if ":" in node.value or (node.tag == _INT and _OCTAL.match(node.value)):
-            raise ConfigError(
-                f"{_line(node)}: {shown(node.value)} is octal, or minutes and seconds, to YAML; write a number, or "
-                "quote it"
-            )
+            return str(node.value)
         return self.construct_yaml_int(node) if node.tag == _INT else self.construct_yaml_float(node)
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
@@ -58,12 +56,12 @@ class _Loader(yaml.SafeLoader):
         if self.check_event(yaml.AliasEvent):
             raise ConfigError("YAML aliases (*name) are not allowed here; write the value out")
         event: Any = self.peek_event()  # type: ignore[no-untyped-call]
-        if getattr(event, "tag", None) is not None:
+        if getattr(event, "tag", None) not in (None, _STR):
             raise ConfigError(f"{_line(event)}: YAML tags ({event.tag:.80}) are not allowed here; write a plain value")
         return super().compose_node(parent, index)
 
 
-_MERGE, _INT, _FLOAT = (f"tag:yaml.org,2002:{name}" for name in ("merge", "int", "float"))
+_MERGE, _INT, _FLOAT, _STR = (f"tag:yaml.org,2002:{name}" for name in ("merge", "int", "float", "str"))
 for _tag in (_INT, _FLOAT):
     _Loader.add_constructor(_tag, _Loader.construct_number)
 

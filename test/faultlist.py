@@ -1,4 +1,4 @@
-"""The faults of docs/faults.md, and for each how its handling is taken out, from test/faults/*.yaml."""
+"""The faults of docs/faults.md, and for each that is handled how that is taken out, from test/faults/*.yaml."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ _CELLS = re.compile(r"(?<!\\)\|")
 
 @dataclass(frozen=True)
 class Fault:
-    """A row of the list: its name, and the test that proves what it says."""
+    """A row of the list: its name, the test that proves what it says, and whether anything is done about it."""
 
     name: str
     test: str
+    handled: bool
 
     @property
     def test_file(self) -> Path:
@@ -74,7 +75,8 @@ def removals() -> dict[str, Removal]:
 
 
 def _rows(text: str) -> Iterator[Fault]:
+    """Yield rows of four cells, and those of three, which lack what is said as nothing is done."""
     for line in text.splitlines():
         cells = [cell.strip() for cell in _CELLS.split(line)[1:-1]]
-        if len(cells) == 4 and cells[0] != "fault" and not set(cells[0]) <= set("-: "):
-            yield Fault(cells[0], cells[3].strip("`"))
+        if len(cells) in (3, 4) and cells[-1] != "test" and not set(cells[0]) <= set("-: "):
+            yield Fault(cells[0], cells[-1].strip("`"), len(cells) == 4)

@@ -2,7 +2,8 @@
 
     python test/take_out.py [--jobs N] [FAULT ...]
 
-It prints a line per fault; the exit status is 1 when a test passed without the handling, or failed with it.
+It prints a line per fault, with the last error of its test; the exit status is 1 when a test passed without the
+handling or failed with it, or when what was put in its place is broken.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import argparse
 import os
 import queue
+import re
 import shutil
 import subprocess
 import sys
@@ -17,11 +19,13 @@ import tempfile
 import time
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
 
 from faultlist import PROJECT, Fault, Removal, faults, removals
 
 PASSED, FAILED = 0, 1  # pytest's exit status
+BROKEN = re.compile(r"\b(Name|UnboundLocal|Syntax|Indentation|Import|ModuleNotFound)Error\b")
 LEFT_OUT = shutil.ignore_patterns(".git", ".venv", "build", "demo-output", ".hypothesis", ".*_cache")
 
 
@@ -72,11 +76,19 @@ def prove(fault: Fault, removal: Removal, copies: Copies) -> bool:
     """Tell whether a fault's test fails once its handling is taken out; print a line."""
     start = time.monotonic()
     code, output = copies.run([fault.test], removal)
-    verdict = {PASSED: "NOT PROVEN, its test passes", FAILED: "proven"}.get(code, f"pytest ended with {code}")
-    print(f"{verdict:12} {time.monotonic() - start:5.1f} s  {fault.name}", flush=True)
+    lines = ["", *output.splitlines()]
+    errors = [line[1:].strip() for before, line in pairwise(lines) if line[:2] == "E " != before[:2]]
+    why = errors[-1] if errors else ""
+    if proven := code == FAILED and not BROKEN.search(why):
+        verdict = "proven"
+    elif code == FAILED:
+        verdict = "NOT PROVEN, the change is broken"
+    else:
+        verdict = "NOT PROVEN, its test passes" if code == PASSED else f"pytest ended with {code}"
+    print(f"{verdict:12} {time.monotonic() - start:5.1f} s  {fault.name:40}  {why:.120}", flush=True)
     if code not in (PASSED, FAILED):
         print(output, flush=True)
-    return code == FAILED
+    return proven
 
 
 def main() -> int:
@@ -85,7 +97,7 @@ def main() -> int:
     parser.add_argument("names", nargs="*", metavar="FAULT", help="names in docs/faults.md (default: all)")
     parser.add_argument("--jobs", type=int, default=1, help="tests at once (default %(default)s)")
     options = parser.parse_args()
-    known, how = {fault.name: fault for fault in faults()}, removals()
+    known, how = {fault.name: fault for fault in faults() if fault.handled}, removals()
     if unknown := [name for name in options.names if name not in known or name not in how]:
         parser.error(f"not in docs/faults.md or test/faults: {', '.join(unknown)}")
     chosen = [known[name] for name in options.names or known]

@@ -140,7 +140,7 @@ def test_output_in_characters_the_terminal_lacks_is_escaped(reported: Path) -> N
         (KeyboardInterrupt(), 130, "interrupted"),
         (ConfigError("a\nb\x1b[2J: \udcff"), 2, r"a\nb\x1b[2J: \udcff"),
         (PermissionError(13, "Permission denied", "x.npz"), 2, "x.npz: Permission denied"),
-        (OSError(28, "No space left on device"), 2, "standard output: No space left on device"),
+        (OSError(28, "No space left on device"), 2, "a file or the output: No space left on device"),
         (MemoryError(), 2, "out of memory: use smaller models or images, or another machine"),
         (
             KeyError("rider"),

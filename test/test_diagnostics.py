@@ -11,6 +11,7 @@ from classaug_ros.node.cameras import Counts, Outcome
 from classaug_ros.node.diagnostics import WINDOW, Finished, Level, Recent, camera_status, percentiles
 
 STALE = 2.0
+LATE = 20.0
 
 
 def published(time: float, since_stamp: float = 0.2, since_arrival: float = 0.1) -> Finished:
@@ -56,7 +57,7 @@ def test_rates_are_right_from_the_beginning() -> None:
 
 
 def judged(recent: Recent, now: float, received: int = 1, *, read: bool = True) -> tuple[Level, str]:
-    status = camera_status(Counts(received=received), recent.summary(now), STALE, read=read)
+    status = camera_status(Counts(received=received), recent.summary(now), STALE, LATE, read=read)
     return status.level, status.message
 
 
@@ -98,6 +99,21 @@ def test_a_failed_frame_is_an_error_even_among_good_ones() -> None:
     assert judged(recent, 1.4) == (Level.ERROR, "1 frames failed in the last 10 s: out of memory")
 
 
+def test_work_that_comes_to_no_end_is_an_error_until_a_frame_is_done() -> None:
+    recent = Recent(0.0)
+    recent.taken(1.0)
+    recent.taken(2.0)
+    recent.finished(published(3.0))
+    recent.arrived(22.0)
+    assert judged(recent, 22.9)[0] == Level.OK
+    recent.arrived(23.0)
+    assert judged(recent, 23.5) == (Level.ERROR, "frames are worked on, but none was done for 20 s")
+    recent.finished(published(23.6))
+    assert judged(recent, 24.0)[0] == Level.OK
+    recent.arrived(99.0)
+    assert judged(recent, 99.5)[0] == Level.OK  # nothing is worked on
+
+
 def test_images_lost_on_the_way_warn_and_are_counted() -> None:
     recent = Recent(0.0)
     recent.lost(0.5, 2)
@@ -106,7 +122,7 @@ def test_images_lost_on_the_way_warn_and_are_counted() -> None:
     level, message = judged(recent, 12.5)
     assert level == Level.WARN
     assert "3 images lost on the way" in message
-    assert camera_status(Counts(), recent.summary(30.0), STALE, read=True).values["lost on the way"] == "5"
+    assert camera_status(Counts(), recent.summary(30.0), STALE, LATE, read=True).values["lost on the way"] == "5"
 
 
 def test_a_camera_that_is_not_read_is_well_and_its_silence_does_not_count() -> None:
@@ -144,7 +160,7 @@ def test_each_step_has_its_percentiles() -> None:
         steps = {"engines": hundredth / 1000, "publish": 0.002}
         recent.finished(Finished(1.0, Outcome.PUBLISHED, 0.1, 0.1, steps=steps))
     recent.finished(Finished(1.1, Outcome.REFUSED, cause="step 3"))
-    values = camera_status(Counts(), recent.summary(1.2), STALE, read=True).values
+    values = camera_status(Counts(), recent.summary(1.2), STALE, LATE, read=True).values
     assert values["engines p50 / p95 / p99 (ms)"] == "50.5 / 95.0 / 99.0"
     assert values["publish p50 / p95 / p99 (ms)"] == "2.0 / 2.0 / 2.0"
 
@@ -154,7 +170,7 @@ def test_values_tell_all_counts_rates_and_latencies() -> None:
     recent.arrived(1.0)
     recent.finished(published(1.0, math.nan, 0.1234))
     counts = Counts(received=21, published=6, dropped=5, refused=4, skipped=3, failed=2, waiting=1)
-    values = camera_status(counts, recent.summary(1.0), STALE, read=True).values
+    values = camera_status(counts, recent.summary(1.0), STALE, LATE, read=True).values
     frames = {key: value for key, value in values.items() if key.startswith("frames ")}
     assert list(frames.values()) == ["21", "6", "5", "4", "3", "2", "1"]
     assert values["latency from stamp p50 (ms)"] == "nan"

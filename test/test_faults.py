@@ -14,7 +14,7 @@ REMOVALS = removals()
 def test_every_fault_has_a_name_of_its_own_and_a_proof() -> None:
     names = [fault.name for fault in FAULTS]
     assert len(names) == len(set(names))
-    assert set(names) == set(REMOVALS)
+    assert {fault.name for fault in FAULTS if fault.handled} == set(REMOVALS)
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)

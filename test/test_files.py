@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from classaug_ros.errors import ConfigError
-from classaug_ros.files import writable, write_whole
+from classaug_ros.files import writable, write_all, write_whole
 
 
 def test_a_file_and_its_folders_are_made(tmp_path: Path) -> None:
@@ -37,6 +39,47 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path: Path, monkeyp
         write_whole(path, b"new")
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_file_is_on_the_disk_before_it_is_renamed_and_its_name_after(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As far as the calls go: no test can cut the power."""
+    calls = []
+    sync, replace = os.fsync, Path.replace
+
+    def synced(opened: int) -> None:
+        sync(opened)
+        calls.append(("sync", Path(f"/proc/self/fd/{opened}").readlink()))
+
+    def replaced(self: Path, target: Path) -> Path:
+        calls.append(("replace", self))
+        return replace(self, target)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(Path, "replace", replaced)
+    one, two = tmp_path / "new" / "one", tmp_path / "new" / "two"
+    write_all({one: b"1", two: b"2"})
+    written = [path.with_name(f".{path.name}.{os.getpid()}.tmp") for path in (one, two)]
+    assert calls[:4] == [(call, path) for call in ("sync", "replace") for path in written]
+    assert sorted(calls[4:]) == [("sync", tmp_path), ("sync", tmp_path / "new")]
+
+
+@pytest.mark.parametrize(
+    ("number", "kept"), [(errno.EINVAL, b"new"), (errno.EIO, b"old")], ids=["no such thing here", "disk broken"]
+)
+def test_only_a_file_system_that_cannot_sync_may_do_without(
+    number: int, kept: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    (tmp_path / "file").write_bytes(b"old")
+    monkeypatch.setattr(os, "fsync", fail)
+    with suppress(ConfigError):
+        write_whole(tmp_path / "file", b"new")
+    assert (tmp_path / "file").read_bytes() == kept
+    assert list(tmp_path.iterdir()) == [tmp_path / "file"]
 
 
 def test_a_folder_that_is_a_file_is_named(tmp_path: Path) -> None:

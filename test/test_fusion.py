@@ -357,7 +357,7 @@ def test_most_cells_of_smooth_scores_are_filled_at_once() -> None:
         pytest.param(0o755, True, id="read by others"),
         pytest.param(0o777, False, id="written by all"),
         pytest.param(0o1777, False, id="sticky, as /tmp is"),
-        pytest.param(0o770, False, id="written by a group"),
+        pytest.param(0o775, True, id="written by the user's own group"),
     ],
 )
 def test_machine_code_is_kept_where_none_but_the_user_writes(tmp_path: Path, mode: int, kept: bool) -> None:
@@ -384,7 +384,27 @@ def test_machine_code_is_kept_where_none_but_the_user_writes(tmp_path: Path, mod
 def test_machine_code_of_somebody_else_is_not_run(tmp_path: Path) -> None:
     (tmp_path / "theirs").mkdir()
     os.chown(tmp_path / "theirs", 65534, 65534)
+    (tmp_path / "group's").mkdir()
+    os.chown(tmp_path / "group's", -1, 65534)
+    assert _private(str(tmp_path / "group's"))
+    (tmp_path / "group's").chmod(0o775)
+    _private.cache_clear()
+    assert not _private(str(tmp_path / "group's"))
     assert not _private(str(tmp_path / "theirs"))
     assert not _private(str(tmp_path / "theirs" / "below"))
     assert _private(str(tmp_path / "new" / "below"))
     assert _private("")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody who lacks a permission")
+def test_machine_code_is_not_kept_below_a_folder_without_permission(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "closed").mkdir(mode=0o700)
+    folder = str(tmp_path / "closed" / "below")
+    os.seteuid(65534)
+    try:
+        assert not _private(folder)
+    finally:
+        os.seteuid(0)
+    assert caplog.messages == [f"NUMBA_CACHE_DIR={folder}: Permission denied, so that no machine code is kept"]

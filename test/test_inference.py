@@ -43,8 +43,10 @@ def test_models_that_hang_are_given_up_in_time_and_loaded_again(tmp_path: Path, 
                 pipeline.predict(plain(255))
             assert time.monotonic() - start < 0.2 + GRACE + 0.2
             assert pipeline.inference.given_up == turn
+            start = time.monotonic()
             with pytest.raises(EngineError, match="did not answer"):
                 pipeline.predict(plain(7))
+            assert time.monotonic() - start < 0.2  # at once, also where a thread is stuck
             pipeline.inference.reload()
             np.testing.assert_array_equal(pipeline.predict(plain(7)), before)
     with pytest.raises(RuntimeError, match="closed"):
@@ -60,9 +62,30 @@ def test_models_given_up_by_another_thread_are_waited_for_no_longer(tmp_path: Pa
         assert time.monotonic() - start < 2
 
 
+@pytest.mark.parametrize("concurrent", [True, False], ids=["concurrent", "serial"])
+def test_what_a_model_s_thread_does_besides_is_not_its_doing(tmp_path: Path, concurrent: bool) -> None:
+    with Pipeline(*models(tmp_path, "loops on white"), concurrent=concurrent, timeout=0.2) as pipeline:
+        expected = pipeline.predict(plain(7))
+        pipeline.spare.submit(time.sleep, 0.5)
+        np.testing.assert_array_equal(pipeline.predict(plain(7)), expected)
+        assert pipeline.inference.given_up == 0
+
+
+def test_leaving_by_an_error_does_not_wait_for_a_model_that_hangs(tmp_path: Path) -> None:
+    def leave() -> None:
+        with Pipeline(*models(tmp_path, "sticks on white")) as pipeline:
+            pipeline.spare.submit(pipeline.branches[1].infer, pipeline.prepare(plain(255)).images[1])
+            raise KeyboardInterrupt
+
+    start = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        leave()
+    assert time.monotonic() - start < 5
+
+
 def test_a_model_that_hangs_when_it_is_measured_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("classaug_ros.branch.Branch.seconds", lambda _: time.sleep(2))
-    with pytest.raises(EngineError, match=r"main/model\.onnx did not answer within 0\.2 s"):
+    with pytest.raises(EngineError, match=r"main/model\.onnx did not answer within 0\.4 s"):  # two runs
         Pipeline(*models(tmp_path, "loops on white"), threads=4, timeout=0.2)
 
 

@@ -22,7 +22,7 @@ from lifecycle_msgs.srv import ChangeState, GetState
 from ros import Process, eventually, own_domain
 from sensor_msgs.msg import CompressedImage, Image
 from std_srvs.srv import Trigger
-from tinymodels import MAIN_CLASSES, Trap, random_rules, write_model
+from tinymodels import MAIN_CLASSES, random_rules, write_model
 from tinynode import NODE, Rig, at, running, tiny_node
 
 from classaug_ros.images import Frame
@@ -30,12 +30,13 @@ from classaug_ros.models import load_model
 from classaug_ros.node.watchdog import IN_A_ROW
 from classaug_ros.pipeline import Pipeline
 from classaug_ros.rules import RuleSet
+from classaug_ros.running.nodeprocess import footprint
 
 pytestmark = pytest.mark.ros
 
 SIZE = (24, 32)
 WHITE, GREY = 255, 99
-HANGS: tuple[Trap, ...] = ("loops on white", "sticks on white")
+SOON = 5.0  # s; more than the 2 s that anything is waited for, by what a busy machine takes
 UNCONFIGURED, INACTIVE, ACTIVE = (
     State.PRIMARY_STATE_UNCONFIGURED,
     State.PRIMARY_STATE_INACTIVE,
@@ -91,16 +92,15 @@ def node_status(rig: Rig, word: str, timeout: float = 20.0) -> Any:
     return find(rig.diagnostics.wait(lambda message: find(message) is not None, timeout, word, since))
 
 
-@pytest.mark.parametrize("trap", HANGS)
-def test_a_hang_is_an_error_and_everything_else_goes_on(tmp_path: Path, trap: Trap) -> None:
-    with running(tmp_path, trap=trap, engine_timeout=1.0) as rig:
+def test_a_hang_is_an_error_and_everything_else_goes_on(tmp_path: Path) -> None:
+    with running(tmp_path, trap="sticks on white", engine_timeout=1.0) as rig:
         served(rig)
         send(rig, WHITE)
         rig.node.wait_for_line("frame failed: .*sub/model.onnx did not answer within 1 s")
         rig.node.wait_for_line(r"loading the models anew \(1 of 3\)")
         start = time.monotonic()
         assert state(rig) == ACTIVE
-        assert time.monotonic() - start < 1.5
+        assert time.monotonic() - start < SOON
         for _ in range(20):
             send(rig, GREY)
         told = rig.told()
@@ -117,7 +117,7 @@ def test_a_hang_is_an_error_and_everything_else_goes_on(tmp_path: Path, trap: Tr
         assert counts["out"] + counts["dropped"] + counts["waiting"] == counts["in"] - 1
         code, seconds = rig.node.stop()
         assert (code, "Traceback" in rig.node.output) == (0, False)
-        assert seconds < 3
+        assert seconds < SOON
 
 
 def test_models_that_go_on_hanging_deactivate_the_node_until_it_is_activated_again(tmp_path: Path) -> None:
@@ -145,9 +145,8 @@ def test_models_that_go_on_hanging_deactivate_the_node_until_it_is_activated_aga
     [
         (lambda folder: (folder / "model.onnx").unlink(), "expected one model file"),
         (lambda folder: write_model(folder, MAIN_CLASSES, SIZE, seed=77), "was changed since the node was configured"),
-        (lambda folder: (folder / "model.yaml").write_text("name: x\n"), "model.yaml"),
     ],
-    ids=["gone", "changed", "card broken"],
+    ids=["gone", "changed"],
 )
 def test_models_that_cannot_be_loaded_anew_deactivate_the_node(
     tmp_path: Path, spoil: Callable[[Path], object], reason: str
@@ -170,13 +169,12 @@ def test_a_first_run_that_hangs_fails_the_configuration_with_one_line(tmp_path: 
             assert "sub/model.onnx did not answer within 0.5 s" in line
             code, seconds = node.stop()
             assert (code, len(node.output.splitlines())) == (0, 1)
-            assert seconds < 3
+            assert seconds < SOON
 
 
-@pytest.mark.parametrize("trap", HANGS)
-def test_transitions_during_a_hang_and_a_reload(tmp_path: Path, trap: Trap) -> None:
+def test_transitions_during_a_hang_and_a_reload(tmp_path: Path) -> None:
     """Each is done at once, whatever the models do, and afterwards the node works as ever."""
-    with running(tmp_path, trap=trap, engine_timeout=1.0) as rig:
+    with running(tmp_path, trap="sticks on white", engine_timeout=1.0) as rig:
         for moment, transitions in (
             ("hang", (DEACTIVATE, ACTIVATE)),
             ("reload", (DEACTIVATE, ACTIVATE, DEACTIVATE)),
@@ -193,7 +191,7 @@ def test_transitions_during_a_hang_and_a_reload(tmp_path: Path, trap: Trap) -> N
             for transition in transitions:
                 start = time.monotonic()
                 assert change(rig, transition)
-                assert time.monotonic() - start < 2
+                assert time.monotonic() - start < SOON
         lead(rig, ACTIVE)
         served(rig)
         assert "Traceback" not in rig.node.output
@@ -256,7 +254,7 @@ def test_a_frame_too_large_for_the_memory_fails_and_the_others_are_served(tmp_pa
             publisher.publish(large)
             time.sleep(0.7)
             served(rig)
-        assert "camera large: frame failed: out of memory" in rig.node.output
+        rig.node.wait_for_line("camera large: frame failed: out of memory")
         assert rig.node.stop()[0] == 0
 
 
@@ -292,17 +290,6 @@ def reload_rules(rig: Rig) -> Trigger.Response:
     return rig.peer.call(Trigger, "/classaug_node/reload_rules", Trigger.Request())
 
 
-def use_of(node: Process) -> tuple[float, int, int]:
-    """Return a process' resident MiB, and how many files and threads it has."""
-    place = Path(f"/proc/{node.pid}")
-    pages = int((place / "statm").read_text().split()[1])
-    return (
-        pages * resource.getpagesize() / 2**20,
-        len(list((place / "fd").iterdir())),
-        len(list((place / "task").iterdir())),
-    )
-
-
 def test_rounds_of_all_transitions_leave_nothing_behind(tmp_path: Path) -> None:
     with running(tmp_path) as rig:
         used = []
@@ -311,10 +298,10 @@ def test_rounds_of_all_transitions_leave_nothing_behind(tmp_path: Path) -> None:
                 served(rig)
                 for transition in (DEACTIVATE, CLEANUP, CONFIGURE, ACTIVATE):
                     assert change(rig, transition)
-            used.append(use_of(rig.node))
-        (_, files, threads), (memory, *_), last = used
-        assert last[0] - memory < 3
-        assert last[1:] == (files, threads)
+            used.append(footprint(rig.node.pid))
+        first, warm, last = used
+        assert last.memory - warm.memory < 3 * 2**20
+        assert (last.handles, last.threads) == (first.handles, first.threads)
 
 
 MOMENTS: dict[str, dict[str, Any]] = {
@@ -343,7 +330,7 @@ def test_a_signal_ends_it_at_any_moment(tmp_path: Path, moment: str) -> None:
         assert moment != "heeding hang" or "left without waiting" not in rig.node.output
 
 
-@pytest.mark.parametrize("seconds", [0.0, 0.1, 0.3, 0.6, 0.9])
+@pytest.mark.parametrize("seconds", [0.0, 0.3, 0.6])
 def test_a_signal_ends_it_while_it_starts(tmp_path: Path, seconds: float) -> None:
     number = signal.SIGTERM if seconds in {0.0, 0.6} else signal.SIGINT
     with own_domain() as domain, Process(NODE, *tiny_node(tmp_path), domain=domain) as node:
@@ -361,4 +348,4 @@ def caught(node: Process) -> int:
 def ended(node: Process, number: signal.Signals) -> None:
     code, seconds = node.stop(number)
     assert (code, "Traceback" in node.output) == (0, False)
-    assert seconds < 3
+    assert seconds < SOON

@@ -152,12 +152,13 @@ def test_the_fingerprint_changes_with_weights_classes_and_meaning(folder: Path) 
     assert len(set(seen)) == 6
 
 
-def test_the_fingerprint_changes_with_weights_in_a_file_of_their_own(folder: Path) -> None:
+@pytest.mark.parametrize("name", ["weights.bin", "w" * 127, "w" * 128, "w" * 255], ids=len)
+def test_the_fingerprint_changes_with_weights_in_a_file_of_their_own(name: str, folder: Path) -> None:
     whole = load_model(folder).fingerprint
     file = folder / "model.onnx"
-    onnx.save(onnx.load(file), file, save_as_external_data=True, location="weights.bin", size_threshold=0)
+    onnx.save(onnx.load(file), file, save_as_external_data=True, location=name, size_threshold=0)
     before = load_model(folder).fingerprint
-    weights = folder / "weights.bin"
+    weights = folder / name
     weights.write_bytes(weights.read_bytes()[:-1] + b"\x55")
     assert len({whole, before, load_model(folder).fingerprint}) == 3
     weights.unlink()

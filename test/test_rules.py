@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from tinymodels import random_evidence
 
 from classaug_ros.errors import ConfigError
+from classaug_ros.files import write_all
 from classaug_ros.labels import LabelSpace
 from classaug_ros.rules import (
     NO_RULE,
@@ -33,6 +34,7 @@ from classaug_ros.rules import (
     purity,
 )
 from classaug_ros.task import Task
+from classaug_ros.yamlfile import MAX_BYTES
 
 PROVENANCE = Provenance("task", "main", "sub", ("set",), 3, 1234, 1, "0.1.0", "2026-01-02T03:04:05+00:00")
 
@@ -399,6 +401,51 @@ def test_saved_again_without_evidence_the_rules_need_no_arrays(tmp_path: Path) -
     rules.save(path)
     assert list(tmp_path.iterdir()) == [path]
     assert_same_rules(Rules.load(path), rules)
+
+
+def test_arrays_that_a_copy_names_are_kept(tmp_path: Path) -> None:
+    path, copy, other = (tmp_path / f"{name}.yaml" for name in ("rules", "rules_good", "rules_again"))
+    first = both_kinds()
+    first.save(path)
+    for each in (copy, other):
+        each.write_bytes(path.read_bytes())
+    for seed in (1, 2):
+        changed_evidence(first, seed).save(path)
+        assert_same_rules(Rules.load(copy), first)
+    assert len(list(tmp_path.glob("rules.*.arrays.npz"))) == 2, "those of the copies, and those in use"
+    changed_evidence(first, 1).save(other)
+    assert_same_rules(Rules.load(copy), first)
+
+
+def test_arrays_of_rules_saved_again_meanwhile_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, first = tmp_path / "rules.yaml", both_kinds()
+    first.save(path)
+
+    def write_then_other(files: Mapping[Path, bytes]) -> None:
+        monkeypatch.undo()
+        write_all(files)
+        first.save(path)
+
+    monkeypatch.setattr("classaug_ros.rules.rules.write_all", write_then_other)
+    changed_evidence(first, 1).save(path)
+    assert_same_rules(Rules.load(path), first)
+    arrays_of(path)  # no others are left
+
+
+def changed_evidence(rules: Rules, amount: int) -> Rules:
+    assert rules.evidence is not None
+    return replace(rules, evidence=replace(rules.evidence, bias=rules.evidence.bias + np.float32(amount)))
+
+
+def test_the_rules_of_600_by_600_classes_are_no_larger_than_what_is_read(tmp_path: Path) -> None:
+    main, sub = (tuple(f"{kind} number {i}, thing; object" for i in range(600)) for kind in ("main", "sub"))
+    random = np.random.default_rng(0)
+    table, confidence = random.integers(0, 1200, (600, 600), np.uint16), random.random((600, 600), np.float32)
+    sources = ("main",) * 600 + ("added",) * 600
+    Rules(main, sub, space(*main, *sub), sources, table, confidence, None, "table", PROVENANCE).save(
+        tmp_path / "r.yaml"
+    )
+    assert 2**22 < (tmp_path / "r.yaml").stat().st_size <= MAX_BYTES
 
 
 def archive(**arrays: Any) -> bytes:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from classaug_ros.errors import EngineError
-from classaug_ros.node.watchdog import IN_A_ROW, Watchdog
+from classaug_ros.node.watchdog import IN_A_ROW, LASTING, Watchdog
 
 
 class Models:
@@ -31,12 +31,14 @@ def test_reloads_are_bounded_between_two_times_of_being_well(streaks: list[int],
     models = Models()
     watchdog = Watchdog(models, reloads, lambda _: None)
     since_well = answered = failed = 0
+    now = 0.0
     for frame in (number > 0 for number in streaks for _ in range(abs(number))):
         if watchdog.ended:
             break
         answered, failed = (answered + 1, 0) if frame else (0, failed + 1)
         before = watchdog.count
-        watchdog.answered() if frame else watchdog.failed("why")
+        now += LASTING * 2**reloads  # each frame takes long enough
+        watchdog.answered() if frame else watchdog.failed("why", now)
         watchdog.mend()
         since_well = 0 if answered >= IN_A_ROW else since_well + watchdog.count - before
         if failed == IN_A_ROW:
@@ -56,7 +58,23 @@ def test_models_given_up_before_are_loaded_at_the_start_for_nothing() -> None:
     watchdog.start()
     assert (watchdog.count, watchdog.ended, models.broken) == (1, "", "")
     assert lines == ["loading the models anew: they hung"]
-    assert watchdog.trouble == "the models were loaded anew: they hung"
+    assert watchdog.trouble == ""
+
+
+def test_failures_that_pass_within_seconds_cost_no_reload_and_each_reload_is_given_more_time() -> None:
+    models = Models()
+    watchdog = Watchdog(models, 3, lambda _: None)
+    start = 100.0
+    for number in range(3):
+        wait = LASTING * 2**number
+        for frame in range(300):
+            watchdog.failed("no memory", start + frame * wait / 300)
+        assert models.broken == ""
+        watchdog.failed("no memory", start + wait)
+        assert models.broken == "301 frames failed one after the other, the last: no memory"
+        watchdog.mend()
+        assert watchdog.count == number + 1
+        start += wait + 1
 
 
 def test_models_that_cannot_be_loaded_are_the_end() -> None:

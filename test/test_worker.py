@@ -355,7 +355,10 @@ def test_models_that_hang_again_and_again_end_the_work(tmp_path: Path, world: Wo
         assert worker.frames.counts("front") == Counts(received=7, published=3, failed=3, dropped=1)
 
 
-def test_models_that_fail_frame_after_frame_are_loaded_anew(tmp_path: Path, world: World) -> None:
+def test_models_that_fail_frame_after_frame_are_loaded_anew(
+    tmp_path: Path, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("classaug_ros.node.watchdog.LASTING", 0.0)
     with trapped(tmp_path, world, "fails on white") as (worker, lines, _):
         for number in range(2 * IN_A_ROW):
             camera = ("front", "rear")[number % 2]
@@ -394,3 +397,43 @@ def test_stopping_does_not_wait_for_models_that_hang_and_they_are_loaded_anew_th
         again.stop()
         assert again.frames.counts("front").published == 1
         assert not listener(worker, "front").results
+
+
+def test_scores_that_are_no_numbers_fail_their_frames_and_no_more(
+    tmp_path: Path, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A lens cap, or a tunnel: loaded anew, the models would say the same."""
+    monkeypatch.setattr("classaug_ros.node.watchdog.LASTING", 0.0)
+    with trapped(tmp_path, world, "nan on black") as (worker, lines, _):
+        for _ in range(2 * IN_A_ROW):
+            worker.intake("front").receive(np.zeros_like(WHITE))
+            settled(worker, "front")
+        worker.intake("front").receive(WHITE)
+        assert settled(worker, "front") == Counts(received=2 * IN_A_ROW + 1, published=1, failed=2 * IN_A_ROW)
+        assert "has NaN or infinity in it" in lines[0]
+        assert (worker.watchdog.count, worker.watchdog.trouble) == (0, "")
+
+
+def test_publishing_that_takes_long_is_no_fault_of_the_models(tmp_path: Path, world: World) -> None:
+    with trapped(tmp_path, world, "loops on white") as (worker, _, _):
+        listener(worker, "front").publishing = lambda: time.sleep(PATIENCE + 0.8)
+        worker.intake("front").receive(pixels(0))
+        time.sleep(0.2)
+        worker.stop()
+        assert worker._pipeline.inference.broken == ""
+
+
+def test_a_frame_still_decoded_when_work_stops_comes_near_the_models_no_more(world: World) -> None:
+    with working(world, "front") as (worker, pipeline, terms):
+        decoded = threading.Event()
+        listener(worker, "front").decoding = lambda: decoded.wait(10)
+        worker.intake("front").receive(pixels(66))
+        time.sleep(0.1)
+        worker.stop()
+        prepared = pipeline.prepare(Frame(pixels(2), "rgb"))
+        decoded.set()
+        for thread in worker._threads:
+            thread.join(10)
+        label = pipeline.fuse(pipeline.infer(prepared), terms.rules).label
+        np.testing.assert_array_equal(label, pipeline.augment(Frame(pixels(2), "rgb"), terms.rules).label)
+        assert worker.frames.counts("front") == Counts(received=1, dropped=1)

@@ -38,10 +38,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         status, problem = EXIT_INTERRUPTED, "interrupted"
     except Exception as error:
-        _drop_output()
+        written = _drop_output()
         if options.debug:
             raise
-        status, problem = _told(error)
+        status, problem = _told(error, written)
     else:
         return int(status)
     if problem:
@@ -49,26 +49,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return status
 
 
-def _told(error: Exception) -> tuple[int, str]:
-    """Return the exit status after an error, and what to say of it."""
+def _told(error: Exception, written: bool) -> tuple[int, str]:
+    """Return the exit status after an error, and what to say of it; ``written``: the output could be."""
     if isinstance(error, ClassaugError):
         return EXIT_MISTAKE, str(error)
     if isinstance(error, BrokenPipeError):
         return EXIT_UNREAD, ""
-    if isinstance(error, OSError):  # of a file where nothing is foreseen; without a name it is the output
-        return EXIT_MISTAKE, f"{error.filename or 'standard output'}: {error.strerror or error}"
+    if isinstance(error, OSError):  # of a file where nothing is foreseen; only opening one gives the error its name
+        unnamed = "a file or the output" if written else "standard output"
+        return EXIT_MISTAKE, f"{error.filename or unnamed}: {error.strerror or error}"
     if isinstance(error, MemoryError):
         return EXIT_MISTAKE, f"out of memory: {str(error) or 'use smaller models or images, or another machine'}"
     what = f"{type(error).__name__}: {error}"
     return EXIT_DEFECT, f"a defect of this program, {what}; please report what `classaug --debug` tells of it"
 
 
-def _drop_output() -> None:
-    """Throw away output that cannot be written, lest the interpreter try again as it ends."""
+def _drop_output() -> bool:
+    """Throw away output that cannot be written, lest the interpreter try again as it ends; tell whether it could be."""
     try:
         sys.stdout.flush()
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return False
+    return True
 
 
 def _printable(text: str) -> str:

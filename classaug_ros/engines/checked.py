@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from classaug_ros.engines.interface import Engine, Port
-from classaug_ros.errors import EngineError
+from classaug_ros.errors import EngineError, OutputError
 from classaug_ros.labels import LabelMap, LabelSpace
 from classaug_ros.models import Model
 
@@ -36,26 +36,31 @@ class CheckedEngine:
         _check_output(engine.outputs, model, self._output_shape)
 
     def run(self, image: NDArray[np.float32]) -> NDArray[Any]:
-        """Run the model; see ``Engine.run``."""
+        """Run the model; see ``Engine.run``.
+
+        Raises:
+            EngineError: the model failed.
+            OutputError: what it gives is not what the card says.
+        """
         if image.shape != self._input_shape or image.dtype != np.float32:
             raise EngineError(f"expected input {self._input_shape} float32, found {image.shape} {image.dtype}")
         output = self._engine.run(image)
         if output.shape != self._output_shape:
-            raise EngineError(
+            raise OutputError(
                 f"{self._where} has shape {output.shape}, the model card says {self._output_shape}; correct the card"
             )
         return self._scores(output) if self._labels is None else self._ids(output, self._labels)
 
     def _scores(self, output: NDArray[Any]) -> NDArray[np.float32]:
         if not (np.isfinite(output.min()) and np.isfinite(output.max())):  # either is NaN where one score is
-            raise EngineError(f"{self._where} has NaN or infinity in it: the model is broken, or its precision too low")
+            raise OutputError(f"{self._where} has NaN or infinity in it: the model is broken, or its precision too low")
         return output.astype(np.float32, copy=False)
 
     def _ids(self, output: NDArray[Any], classes: LabelSpace) -> LabelMap:
         if not np.issubdtype(output.dtype, np.integer):
-            raise EngineError(f"{self._where} is {output.dtype}, labels are integers; correct the card's `kind`")
+            raise OutputError(f"{self._where} is {output.dtype}, labels are integers; correct the card's `kind`")
         if output.min() < 0 or output.max() >= len(classes):
-            raise EngineError(
+            raise OutputError(
                 f"{self._where} has labels {output.min()}..{output.max()}, the card's classes are "
                 f"0..{len(classes) - 1}; correct the card"
             )

@@ -27,12 +27,19 @@ def compiled(function: Any) -> Any:
 
 @cache
 def _private(folder: str) -> bool:
-    """Tell whether none but this user and root may write to a folder, be it there or still to be made; empty: yes."""
+    """Tell whether none but this user and root may write to a folder, be it there or still to be made; empty: yes.
+
+    This user's primary group may, which is the user alone on most systems: Ubuntu lets it write to all new folders.
+    """
     if not folder:
         return True
-    there = next(each for each in (Path(folder), *Path(folder).absolute().parents) if each.exists())
-    found = there.stat()
-    private = found.st_uid in (0, os.geteuid()) and not found.st_mode & 0o022
+    try:
+        found = next(each for each in (Path(folder), *Path(folder).absolute().parents) if each.exists()).stat()
+    except OSError as error:
+        _logger.warning("NUMBA_CACHE_DIR=%s: %s, so that no machine code is kept", folder, error.strerror)
+        return False
+    others = 0o002 if found.st_gid == os.getegid() else 0o022
+    private = found.st_uid in (0, os.geteuid()) and not found.st_mode & others
     if not private:
         _logger.warning("NUMBA_CACHE_DIR=%s: others may write there, so that no machine code is kept", folder)
     return private

@@ -61,7 +61,7 @@ def _spin(node: ClassaugNode, ending: Ending) -> None:
         spinning = threads.submit(executor.spin)
         spinning.add_done_callback(lambda _: ending.asked.set())  # a defect in a callback ends the node
         ending.asked.wait()
-        executor.shutdown()
+        executor.shutdown(0.5)  # seconds for a service being served
     node.stop()
     node.destroy_node()
     spinning.result()

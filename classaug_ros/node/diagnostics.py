@@ -69,6 +69,8 @@ class Recent:
         self._finished: deque[Finished] = deque()
         self._losses: deque[tuple[float, int]] = deque()
         self._lost = 0
+        self._at_work = 0
+        self._went_on = started  # monotonic seconds when work began, or a frame was last dealt with
 
     def began(self, now: float) -> None:
         """Note that the camera is read from now on: its rates and its silence count from here."""
@@ -90,9 +92,18 @@ class Recent:
             self._losses.append((now, count))
             self._forget(now)
 
+    def taken(self, now: float) -> None:
+        """Note that a frame is worked on from now on, monotonic seconds."""
+        with self._lock:
+            if not self._at_work:
+                self._went_on = now
+            self._at_work += 1
+
     def finished(self, frame: Finished) -> None:
         """Note a frame that was dealt with."""
         with self._lock:
+            self._at_work = max(self._at_work - 1, 0)
+            self._went_on = frame.time
             self._finished.append(frame)
             self._forget(frame.time)
 
@@ -103,6 +114,7 @@ class Recent:
             arrivals, finished = len(self._arrivals), tuple(self._finished)
             lost, lost_in_all = sum(count for _, count in self._losses), self._lost
             silent = now - self._last
+            stuck = now - self._went_on if self._at_work else 0.0
             started = self._started
             span = min(max(now - started, 1.0), WINDOW)
         by_outcome = {outcome: [frame for frame in finished if frame.outcome is outcome] for outcome in Outcome}
@@ -119,6 +131,7 @@ class Recent:
             lost_in_all=lost_in_all,
             cause=max(trouble, key=lambda frame: frame.time).cause if trouble else "",
             silent=silent,
+            stuck=stuck,
             since_stamp=percentiles(frame.since_stamp for frame in published),
             since_arrival=percentiles(frame.since_arrival for frame in published),
             steps={
@@ -141,7 +154,8 @@ class Summary:
     """The last ``WINDOW`` seconds of one camera: Hz, frames, the newest trouble's cause, latencies in seconds.
 
     ``lost`` frames never reached the node, in the window and since the start (``lost_in_all``).
-    ``silent`` is the time in seconds since the last frame, or since the camera was begun to be read; latencies and
+    ``silent`` is the time in seconds since the last frame, or since the camera was begun to be read; ``stuck`` that for
+    which frames were worked on and none was done; latencies and
     ``steps``, seconds by step, follow ``PERCENTILES``.
     """
 
@@ -155,6 +169,7 @@ class Summary:
     lost_in_all: int
     cause: str
     silent: float
+    stuck: float
     since_stamp: tuple[float, ...]
     since_arrival: tuple[float, ...]
     steps: Mapping[str, tuple[float, ...]]
@@ -169,16 +184,17 @@ def percentiles(samples: Iterable[float]) -> tuple[float, ...]:
     return tuple(float(value) for value in np.percentile(values, PERCENTILES))
 
 
-def camera_status(counts: Counts, recent: Summary, stale_after: float, *, read: bool) -> Status:
+def camera_status(counts: Counts, recent: Summary, stale_after: float, late_after: float, *, read: bool) -> Status:
     """Judge one camera of an active node.
 
     Args:
         counts: its frames since the start.
         recent: its last seconds.
         stale_after: seconds without a frame that are too long.
+        late_after: seconds of work without a frame done that are too long.
         read: whether somebody wants its results, so that the node subscribes to it.
     """
-    level, message = _judge(counts, recent, stale_after if read else math.inf)
+    level, message = _judge(counts, recent, stale_after if read else math.inf, late_after)
     if level is Level.OK and not read:
         message = "not read: nobody subscribes to this camera's label, overlay, label_color or confidence"
     values = {
@@ -201,11 +217,16 @@ def camera_status(counts: Counts, recent: Summary, stale_after: float, *, read: 
     return Status(level, message, values)
 
 
-def _judge(counts: Counts, recent: Summary, stale_after: float) -> tuple[Level, str]:
+def _judge(counts: Counts, recent: Summary, stale_after: float, late_after: float) -> tuple[Level, str]:
     rates = f"{recent.rate_in:.1f} Hz in, {recent.rate_out:.1f} Hz out"
     within = f"in the last {WINDOW:.0f} s"
     remedy = "give Fast DDS shared memory for images (config/fastdds.xml), or set image_reliability to reliable"
     judgements = (
+        (
+            recent.stuck > late_after,
+            Level.ERROR,
+            f"frames are worked on, but none was done for {recent.stuck:.0f} s",
+        ),
         (recent.failed, Level.ERROR, f"{recent.failed} frames failed {within}: {recent.cause}"),
         (
             recent.refused and not recent.published and not recent.skipped,

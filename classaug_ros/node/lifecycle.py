@@ -6,27 +6,31 @@ import time
 import traceback
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from functools import wraps
+from functools import partial, wraps
 from typing import Any
 
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from std_srvs.srv import Trigger
 
-from classaug_ros.errors import ClassaugError
+from classaug_ros.errors import ClassaugError, ConfigError
+from classaug_ros.node.beside import Beside
 from classaug_ros.node.camera_topics import OUTPUTS, CameraTopics, refuse_loops
 from classaug_ros.node.declared import NodeParameters
-from classaug_ros.node.diagnostics import Level, Status, camera_status
+from classaug_ros.node.diagnostics import WINDOW, Level, Status, camera_status
 from classaug_ros.node.label_info import LabelInfoTopics
 from classaug_ros.node.loaded import Loaded
 from classaug_ros.node.watchdog import Watchdog
 from classaug_ros.node.worker import Worker
 
 NAME = "classaug_node"
+CONFIGURED = ("inactive", "active")
+"""States in which models and rules are loaded."""
 DIAGNOSTICS_PERIOD = 1.0
 """Seconds between two diagnostics messages."""
 
@@ -71,6 +75,9 @@ class ClassaugNode(LifecycleNode):
         self._undo_activate = ExitStack()
         # Transitions belong to the executor's thread: what another one wants is done by this.
         self._wake = self.create_guard_condition(self._deactivate_when_ended)
+        # A group of its own: reading rules takes its time, and nothing else is to wait for it.
+        group = MutuallyExclusiveCallbackGroup()
+        self.create_service(Trigger, "~/reload_rules", self._reload_rules, callback_group=group)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         # Steady time: diagnostics go on while simulated time stands still.
         self.create_timer(DIAGNOSTICS_PERIOD, self._publish_diagnostics, clock=Clock(clock_type=ClockType.STEADY_TIME))
@@ -106,8 +113,6 @@ class ClassaugNode(LifecycleNode):
             refuse_loops(cameras.values())
             self._label_info = LabelInfoTopics(self)
             undo.callback(self._label_info.destroy)
-            service = self.create_service(Trigger, "~/reload_rules", self._reload_rules)
-            undo.callback(self.destroy_service, service)
             self._table.freeze(self._agree)
             undo.callback(self._table.thaw)
             self._undo_configure = undo.pop_all()
@@ -185,9 +190,9 @@ class ClassaugNode(LifecycleNode):
         self._cameras = {}
         self._undo_configure.close()
 
-    def _reload_rules(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+    async def _reload_rules(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         try:
-            reloaded = self._loaded.reloaded(self._table.settings())
+            reloaded = await self._reloaded()
         except ClassaugError as error:
             response.message = f"the old rules stay in use: {error}"
             self.get_logger().error(response.message)
@@ -201,12 +206,31 @@ class ClassaugNode(LifecycleNode):
         self.get_logger().info(response.message)
         return response
 
+    async def _reloaded(self) -> Loaded:
+        """Return what is loaded, with rules read anew as its settings are when they are read.
+
+        Raises:
+            ConfigError: the rules are wrong, or the node is not configured.
+        """
+        while True:
+            if self._state not in CONFIGURED:
+                raise ConfigError(f"the node is {self._state}, and has none; configure it, and it reads them")
+            before, settings = self._loaded, self._table.settings()
+            try:
+                reloaded = await Beside(partial(before.reloaded, settings))
+            except Exception:
+                if self._state in CONFIGURED and self._loaded is before:
+                    raise
+            else:
+                if self._state in CONFIGURED and self._loaded is before:
+                    return reloaded
+
     def _agree(self, changes: Mapping[str, Any]) -> None:
         """Refuse new values of parameters, ConfigError, that contradict the rules in use."""
         self._loaded.tuned(changes)
 
     def _parameters_changed(self, parameters: list[Parameter]) -> None:
-        if self._state in ("inactive", "active"):
+        if self._state in CONFIGURED:
             self._use(self._loaded.tuned({parameter.name: parameter.value for parameter in parameters}))
 
     def _use(self, loaded: Loaded) -> None:
@@ -229,10 +253,12 @@ class ClassaugNode(LifecycleNode):
             return Status(Level.OK, self._state, {})
         summary = self._worker.recent[name].summary(time.monotonic())
         counts = self._worker.frames.counts(name)
-        return camera_status(counts, summary, self._loaded.settings.stale_after, read=topics.read)
+        settings = self._loaded.settings
+        late_after = WINDOW + settings.engine_timeout
+        return camera_status(counts, summary, settings.stale_after, late_after, read=topics.read)
 
     def _node_status(self) -> Status:
-        described = self._loaded.description() if self._state in ("inactive", "active") else {}
+        described = self._loaded.description() if self._state in CONFIGURED else {}
         problem = self._problem
         if self._worker is not None:
             problem = self._worker.watchdog.trouble

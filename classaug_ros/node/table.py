@@ -196,7 +196,7 @@ TABLE: tuple[Row, ...] = (
         "engine_timeout",
         "double",
         10.0,
-        "Seconds that all models together have for a frame; then it is given up, and they are loaded anew.",
+        "Seconds that a model has for a frame; then the frame is given up, and the models are loaded anew.",
         0.1,
         3600.0,
     ),

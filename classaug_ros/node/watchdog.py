@@ -10,6 +10,8 @@ from classaug_ros.errors import ClassaugError
 IN_A_ROW = 10
 """Frames, of all cameras, that fail one after the other until the models are loaded anew, and that are answered one
 after the other until they count as well again."""
+LASTING = 5.0
+"""Seconds that frames fail for, besides, and twice as many after each time: what ails them may pass by itself."""
 
 
 class Reloadable(Protocol):
@@ -53,6 +55,7 @@ class Watchdog:
         self._log = log
         self._done = 0  # of the reloads, since they were well
         self._streak = 0  # frames answered one after the other, or failed where it is negative
+        self._since = 0.0  # monotonic seconds of the first of those that failed
 
     def answered(self) -> None:
         """Note a frame that the models answered."""
@@ -61,16 +64,19 @@ class Watchdog:
             self.trouble, self._done = "", 0
             self._log("the models are well again")
 
-    def failed(self, why: str) -> None:
-        """Note a frame on which a model failed."""
-        self._streak = min(self._streak, 0) - 1
-        if self._streak <= -IN_A_ROW:
-            self._models.give_up(f"{IN_A_ROW} frames failed one after the other, the last: {why}")
+    def failed(self, why: str, now: float) -> None:
+        """Note a frame on which a model failed, at monotonic seconds."""
+        if self._streak >= 0:
+            self._streak, self._since = 0, now
+        self._streak -= 1
+        if self._streak <= -IN_A_ROW and now - self._since >= LASTING * 2**self._done:
+            self._models.give_up(f"{-self._streak} frames failed one after the other, the last: {why}")
 
     def start(self) -> None:
-        """Load models anew that were given up before; it does not count."""
+        """Load models anew that were given up before; it does not count, and once it is done they are well."""
         if self._models.broken:
             self._load(self._models.broken, "")
+            self.trouble = self.ended
 
     def mend(self) -> None:
         """Load the models anew if they were given up, or say that they are not any more. No frame may be with them."""

@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from classaug_ros.decision import Decision
-from classaug_ros.errors import ClassaugError, ImageError
+from classaug_ros.errors import ClassaugError, ImageError, OutputError
 from classaug_ros.images import Frame
 from classaug_ros.inference import GRACE
 from classaug_ros.node.cameras import Arrival, NewestFrames, Outcome, Turns
@@ -140,6 +140,8 @@ class Worker:
         self._stages = Stages()
         self._ended = ended
         self._stopping = False
+        self._way_in = threading.Lock()  # to the models' inputs, until it is shut
+        self._shut = threading.Event()
         self._threads = [
             threading.Thread(target=self._run, name=f"classaug worker {number}", daemon=True) for number in (1, 2, 3)
         ]
@@ -153,14 +155,19 @@ class Worker:
     def stop(self) -> None:
         """Finish the frames being worked on, drop the others, end the threads.
 
-        Frames that are not done within ``PATIENCE`` fail, and the models are given up. A thread that does not end even
-        then, as it is loading them, is left to itself: it has nothing more to work on.
+        Models that have not answered within ``PATIENCE`` are given up, and their frame fails. A thread that does not
+        end even then, as it is decoding, publishing or loading models, is left to itself, and comes near them no more:
+        whoever works with them next has them for himself.
         """
         self._stopping = True
         self.frames.close()
-        if not self._join(PATIENCE):
+        if self._join(PATIENCE):
+            return
+        with self._way_in:
+            self._shut.set()
+        if self._pipeline.inference.busy:
             self._pipeline.inference.give_up("the node stopped before the models answered")
-            self._join(GRACE)
+        self._join(GRACE)
 
     def _join(self, seconds: float) -> bool:
         """Wait for the threads to end, and tell whether they have."""
@@ -179,6 +186,7 @@ class Worker:
                 arrival = self.frames.take()
                 if arrival is None:
                     return
+                self.recent[arrival.camera].taken(time.monotonic())
                 finished = self._process(arrival, passage)
                 self.recent[arrival.camera].finished(finished)
                 self.frames.finish(arrival.camera, finished.outcome)
@@ -213,11 +221,17 @@ class Worker:
         laps = Laps(arrival.time)
         laps.lap("wait")
         given_up = self._pipeline.inference.given_up
-        prepared = self._pipeline.prepare(camera.decode(arrival.message))
+        frame = camera.decode(arrival.message)
+        with self._way_in:
+            if self._shut.is_set():
+                return Finished(time.monotonic(), Outcome.DROPPED)
+            prepared = self._pipeline.prepare(frame)
         laps.lap("prepare")
         passage.enter("infer")
         laps.lap("wait")
-        if self._pipeline.inference.given_up != given_up:  # it is old by now, and newer ones wait
+        if (
+            self._shut.is_set() or self._pipeline.inference.given_up != given_up
+        ):  # it is old by now, and newer ones wait
             return Finished(laps.time, Outcome.DROPPED)
         inferred = self._infer(prepared, room=partial(passage.leave, "prepare"))
         laps.lap("engines")
@@ -229,8 +243,10 @@ class Worker:
     def _infer(self, prepared: Prepared, room: Callable[[], None]) -> Inferred:
         try:
             inferred = self._pipeline.infer(prepared, room)
+        except OutputError:  # the models run, and would give the same loaded anew
+            raise
         except Exception as error:
-            self.watchdog.failed(_cause(error))
+            self.watchdog.failed(_cause(error), time.monotonic())
             raise
         self.watchdog.answered()
         return inferred

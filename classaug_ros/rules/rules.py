@@ -13,6 +13,7 @@ from typing import Any, Literal, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from classaug_ros import yamlfile
 from classaug_ros.errors import ConfigError, shown
 from classaug_ros.files import read_whole, shown_path, write_all
 from classaug_ros.labels import LabelMap, LabelSpace
@@ -25,6 +26,8 @@ from classaug_ros.yamlfile import read_mapping
 FORMAT = 2
 MAX_BYTES = 2**30
 """Largest arrays file read."""
+
+_ARRAYS = re.compile(rb"\.[0-9a-f]{12}\.arrays\.npz")
 
 Kind = Literal["table", "probability"]
 KINDS: tuple[Kind, ...] = ("table", "probability")
@@ -168,7 +171,8 @@ class Rules:
 
         The arrays are named after their contents, so that whoever is ended between the two files, or writes them at the
         same time as another, leaves a parameter file with the arrays it was written with. Those of the rules that were
-        there before are removed.
+        there before are removed, unless a parameter file in the folder names them: a copy of those rules, or the same
+        rules, saved again meanwhile.
 
         Raises:
             ConfigError: a file cannot be written.
@@ -180,11 +184,14 @@ class Rules:
             arrays = path.with_suffix(f".{sha256[:12]}.arrays.npz").name
             files[path.with_name(arrays)] = data
         files[path] = as_yaml(self.to_parameters(arrays, sha256), len(self.sub_classes)).encode()
-        before = _arrays_of(path)
+        before: set[str] = set()
+        with suppress(ConfigError):
+            before = _arrays_named(path)
         write_all(files)
-        if before not in ("", arrays):
-            with suppress(OSError):
-                path.with_name(before).unlink()
+        with suppress(ConfigError, OSError):  # a file that cannot be read may name them
+            named = (_arrays_named(each) for each in {path, *path.parent.glob("*.yaml")})
+            for suffix in before.difference(*named):
+                path.with_suffix(suffix).unlink(missing_ok=True)
 
 
 def derive(counts: NDArray[np.int64], task: Task, provenance: Provenance, evidence: Evidence | None = None) -> Rules:
@@ -204,13 +211,13 @@ def derive(counts: NDArray[np.int64], task: Task, provenance: Provenance, eviden
     return Rules(*names, task.output, sources, table, confidence, evidence, kind, provenance)
 
 
-def _arrays_of(path: Path) -> str:
-    """Return the name of the arrays that ``save`` wrote beside a parameter file; empty where there are none."""
-    with suppress(ConfigError):
-        named = _parameters(path).get("arrays")
-        if isinstance(named, str) and re.fullmatch(rf"{re.escape(path.stem)}\.[0-9a-f]{{12}}\.arrays\.npz", named):
-            return named
-    return ""
+def _arrays_named(path: Path) -> set[str]:
+    """Return the suffixes of all arrays that a parameter file names; what comes before may be written in many ways.
+
+    Raises:
+        ConfigError: the file cannot be read.
+    """
+    return {found.decode() for found in _ARRAYS.findall(read_whole(path, yamlfile.MAX_BYTES))}
 
 
 def _parameters(path: Path) -> dict[str, object]:
