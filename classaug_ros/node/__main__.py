@@ -52,16 +52,20 @@ def _run(ending: Ending, arguments: Sequence[str]) -> int:
 
 def _spin(node: ClassaugNode, ending: Ending) -> None:
     from rclpy.executors import SingleThreadedExecutor
+    from rclpy.task import Future
 
     if not ending.asked.is_set():
         node.start()
     executor = SingleThreadedExecutor()
     executor.add_node(node)
+    # Not by shutdown from here: rclpy then takes from a callback that is about to begin what it needs.
+    asked = Future()
     with ThreadPoolExecutor(1, "classaug-executor") as threads:
-        spinning = threads.submit(executor.spin)
+        spinning = threads.submit(executor.spin_until_future_complete, asked)
         spinning.add_done_callback(lambda _: ending.asked.set())  # a defect in a callback ends the node
         ending.asked.wait()
-        executor.shutdown(0.5)  # seconds for a service being served
+        asked.set_result(None)
+    executor.shutdown(0.5)  # seconds for a service being served
     node.stop()
     node.destroy_node()
     spinning.result()
