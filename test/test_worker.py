@@ -103,11 +103,15 @@ def pixels(seed: int) -> NDArray[np.uint8]:
 
 
 def settled(worker: Worker, camera: str) -> Counts:
+    until(lambda: not worker.frames.counts(camera).waiting)
+    return worker.frames.counts(camera)
+
+
+def until(condition: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 10
-    while (counts := worker.frames.counts(camera)).waiting:
+    while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.001)
-    return counts
 
 
 def test_results_are_the_pipelines_and_come_in_order(world: World) -> None:
@@ -364,17 +368,10 @@ def test_models_that_fail_frame_after_frame_are_loaded_anew(
             camera = ("front", "rear")[number % 2]
             worker.intake(camera).receive(pixels(0) if number == IN_A_ROW - 1 else WHITE)
             settled(worker, camera)
-        eventually_one(worker)
+        until(lambda: worker.watchdog.count > 0)
         assert sum("loading the models anew" in line for line in lines) == 1
         worker.intake("front").receive(pixels(1))
         assert settled(worker, "front").published == 1
-
-
-def eventually_one(worker: Worker) -> None:
-    deadline = time.monotonic() + 10
-    while worker.watchdog.count == 0:
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
 
 
 @pytest.mark.parametrize("trap", HANGS)
@@ -391,9 +388,7 @@ def test_stopping_does_not_wait_for_models_that_hang_and_they_are_loaded_anew_th
         assert "the node stopped before the models answered" in lines[0]
         again = start(worker._pipeline, worker.terms, ["front"], lines.append, reloads=0)
         again.intake("front").receive(pixels(1))
-        deadline = time.monotonic() + 10
-        while not again.frames.counts("front").published and time.monotonic() < deadline:
-            time.sleep(0.001)
+        until(lambda: again.frames.counts("front").published == 1)
         again.stop()
         assert again.frames.counts("front").published == 1
         assert not listener(worker, "front").results

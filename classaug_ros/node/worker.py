@@ -229,9 +229,8 @@ class Worker:
         laps.lap("prepare")
         passage.enter("infer")
         laps.lap("wait")
-        if (
-            self._shut.is_set() or self._pipeline.inference.given_up != given_up
-        ):  # it is old by now, and newer ones wait
+        if self._shut.is_set() or self._pipeline.inference.given_up != given_up:
+            # It is old by now, and newer ones wait.
             return Finished(laps.time, Outcome.DROPPED)
         inferred = self._infer(prepared, room=partial(passage.leave, "prepare"))
         laps.lap("engines")
