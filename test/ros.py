@@ -17,14 +17,11 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import pytest
-import rclpy
-from rclpy.context import Context
 from rclpy.event_handler import PublisherEventCallbacks, SubscriptionEventCallbacks
-from rclpy.executors import SingleThreadedExecutor
-from rclpy.node import Node
 from rclpy.qos import QoSProfile
 
 from classaug_ros.fastdds import profiles_variable
+from classaug_ros.running.companion import Companion
 
 PROJECT = Path(__file__).resolve().parent.parent
 DOMAINS = range(1, 102)  # those whose ports lie below the ones Linux hands out
@@ -170,20 +167,14 @@ class Process:
         self._popen.stdout.close()
 
 
-class Peer:
+class Peer(Companion):
     """A ROS node in the test's own process that listens in a thread of its own.
 
     It goes without rclpy's default QoS callbacks: they warn of their own deprecation, an error under pytest.
     """
 
     def __init__(self, domain: int, name: str = "peer") -> None:
-        self._context = Context()
-        rclpy.init(args=[], context=self._context, domain_id=domain)
-        self.node = Node(name, context=self._context, enable_rosout=False, start_parameter_services=False)
-        self._executor = SingleThreadedExecutor(context=self._context)
-        self._executor.add_node(self.node)
-        self._thread = threading.Thread(target=self._executor.spin)
-        self._thread.start()
+        super().__init__(name, domain)
 
     def subscribe(self, kind: type, topic: str, qos: QoSProfile | int = 10, *, publishers: int = 0) -> Gathered[Any]:
         """Gather every message of a topic; return once it has its publishers."""
@@ -208,15 +199,6 @@ class Peer:
         eventually(future.done, f"the response of {service}", timeout)
         self.node.destroy_client(client)
         return future.result()
-
-    def __enter__(self) -> Peer:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._executor.shutdown()
-        self._thread.join()
-        self.node.destroy_node()
-        self._context.try_shutdown()
 
 
 def eventually(condition: Callable[[], bool], what: str, timeout: float = 20.0) -> None:

@@ -38,6 +38,7 @@ RELOAD_PERIOD = 3.0  # s
 SUBSCRIBER_PERIOD = 0.5  # s; one comes, or goes
 SAMPLE_PERIOD = 0.5  # s
 BURST = 0.5  # s that may be made up for at once; of more the middleware would replace frames, which nobody counts
+KEPT = 0.9  # of the labels published, at least, that come
 SETTLE = 2.5  # s until frames under way have come
 PATIENCE = 30.0  # s until what became of the last frame is told
 WARM = 1.1 * WINDOW  # s; until then the latencies of the diagnostics gather
@@ -71,7 +72,8 @@ class Summary:
             faults.append(f"{self.sent} frames sent, but {counts['in']} received and {counts['lost']} lost on the way")
         if (known := sum(count for name, count in counts.items() if name not in ("in", "lost"))) != counts["in"]:
             faults.append(f"{counts['in']} frames received, but {known} accounted for")
-        if not counts["out"] or self.labels != counts["out"]:
+        # A listener that falls behind is not waited for.
+        if not KEPT * counts["out"] < self.labels <= counts["out"]:
             faults.append(f"{counts['out']} labels published, but {self.labels} came")
         if counts["failed"] or counts["waiting"]:
             faults.append(f"{counts['failed']} frames failed, {counts['waiting']} still wait")
@@ -120,17 +122,22 @@ class Traffic(Cameras):
             for output in ("label", "confidence", "label_color")
             for depth, reliability in ((1, QoSReliabilityPolicy.BEST_EFFORT), (10, QoSReliabilityPolicy.RELIABLE))
         )
+        self._visited = False
         self._visitor: Any = None
 
     def visit(self) -> bool:
         """Let a subscriber come, or the one that is there go; tell which."""
-        if self._visitor is not None:
-            self.node.destroy_subscription(self._visitor)
-            self._visitor = None
-            return False
+        self._visited = not self._visited
+        # What a thread waits for is not taken from it by another one.
+        self.executor.create_task(self._come if self._visited else self._go)
+        return self._visited
+
+    def _come(self) -> None:
         topic, qos = next(self._visits)
         self._visitor = self.node.create_subscription(Image, topic, lambda _: None, qos)
-        return True
+
+    def _go(self) -> None:
+        self.node.destroy_subscription(self._visitor)
 
     def reload(self) -> Any:
         """Ask for the rules to be read again; return the future response."""

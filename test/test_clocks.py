@@ -99,7 +99,11 @@ def test_the_system_clock_steps_while_frames_come(
     file.write_bytes(bytes(8))
     monkeypatch.setenv("CLOCK_STEP", str(file))
     monkeypatch.setenv("LD_PRELOAD", str(stepped_clock))
-    with running(tmp_path) as rig, file.open("r+b") as opened, mmap.mmap(opened.fileno(), 8) as shared:
+    with (
+        running(tmp_path, stale_after=60.0) as rig,
+        file.open("r+b") as opened,
+        mmap.mmap(opened.fileno(), 8) as shared,
+    ):
         rig.exchange(at(time.time()))
         shared[:] = struct.pack("q", step)
         before = len(rig.labels.items())

@@ -26,6 +26,7 @@ from launch_ros.actions import Node
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode
+from rclpy.task import Future
 from ros import own_domain
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -65,13 +66,15 @@ def running_executor(domain: int) -> Iterator[SingleThreadedExecutor]:
     context = Context()
     context.init(domain_id=domain)
     executor = SingleThreadedExecutor(context=context)
-    spinning = threading.Thread(target=executor.spin)
+    left = Future()
+    spinning = threading.Thread(target=executor.spin_until_future_complete, args=(left,))
     spinning.start()
     try:
         yield executor
     finally:
-        executor.shutdown()
+        left.set_result(None)
         spinning.join()
+        executor.shutdown()
         context.shutdown()
 
 

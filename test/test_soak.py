@@ -55,10 +55,11 @@ def test_a_leak_is_told(what: str, leak: int, seconds: int) -> None:
     [
         ({"in": 90, "out": 80, "dropped": 10}, "100 frames sent, but 90 received and 0 lost on the way"),
         ({"in": 100, "out": 80, "dropped": 10}, "100 frames received, but 90 accounted for"),
-        ({"in": 100, "out": 81, "dropped": 19}, "81 labels published, but 80 came"),
+        ({"in": 100, "out": 79, "dropped": 21}, "79 labels published, but 80 came"),
+        ({"in": 100, "out": 90, "dropped": 10}, "90 labels published, but 80 came"),
         ({"in": 100, "out": 80, "dropped": 18, "failed": 1, "waiting": 1}, "1 frames failed, 1 still wait"),
     ],
-    ids=["received", "accounted", "labels", "failed"],
+    ids=["received", "accounted", "too many", "too few", "failed"],
 )
 def test_frames_that_are_not_accounted_for_are_told(counts: dict[str, int], fault: str) -> None:
     none = dict.fromkeys(("failed", "waiting", "lost"), 0)

@@ -9,6 +9,7 @@ import rclpy
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
+from rclpy.task import Future
 
 _Companion = TypeVar("_Companion", bound="Companion")
 
@@ -19,21 +20,29 @@ class Companion:
     A derived class makes its topics on ``node`` when it is made; messages come once it is entered.
     """
 
-    def __init__(self, name: str) -> None:
-        """Make the ROS node of that name."""
+    def __init__(self, name: str, domain: int | None = None) -> None:
+        """Make the ROS node of that name.
+
+        Args:
+            name: the node's.
+            domain: its ROS domain; that of ROS_DOMAIN_ID when left out.
+        """
         self._context = Context()
-        rclpy.init(args=[], context=self._context)
+        rclpy.init(args=[], context=self._context, domain_id=domain)
         self.node = Node(name, context=self._context, enable_rosout=False, start_parameter_services=False)
-        self._executor = SingleThreadedExecutor(context=self._context)
-        self._executor.add_node(self.node)
-        self._thread = threading.Thread(target=self._executor.spin, name=name)
+        self.executor = SingleThreadedExecutor(context=self._context)
+        self.executor.add_node(self.node)
+        self._left: Future[None] = Future()
+        self._thread = threading.Thread(target=self.executor.spin_until_future_complete, args=(self._left,), name=name)
 
     def __enter__(self: _Companion) -> _Companion:
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._executor.shutdown()
+        # Not by shutdown from here: rclpy then may take from the thread what would wake it, and it waits for ever.
+        self._left.set_result(None)
         self._thread.join()
+        self.executor.shutdown()
         self.node.destroy_node()
         self._context.try_shutdown()
