@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import array
 import sys
-from dataclasses import dataclass
+import threading
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from classaug_ros.codecs import Bytes, check_size, decode_file
-from classaug_ros.encodings import ENCODINGS, Encoding, Order
+from classaug_ros.encodings import ENCODINGS, LAYOUTS, Encoding, Layout, Order
 from classaug_ros.errors import ConfigError, ImageError, shown
 from classaug_ros.files import read_whole
 
@@ -40,23 +40,73 @@ class CompressedMessage(Protocol):
     data: Any
 
 
-@dataclass(frozen=True)
 class Frame:
-    """One camera image.
+    """One camera image, which several threads may read."""
 
-    Attributes:
-        pixels: (H, W, 3) uint8, 0..255; may be a read-only or strided view of a message's data.
-        order: which colour the channels start with.
-    """
+    def __init__(self, pixels: Bytes, order: Order) -> None:
+        """Take the pixels of an image.
 
-    pixels: Bytes
-    order: Order
+        Args:
+            pixels: (H, W, 3) uint8, 0..255; may be a read-only or strided view of a message's data.
+            order: which colour the channels start with.
+        """
+        self._samples = pixels
+        self._encoding = ENCODINGS["rgb8" if order == "rgb" else "bgr8"]
+        self._converted: Bytes | None = None
+        self._converting = threading.Lock()
+
+    @classmethod
+    def encoded(cls, samples: Bytes, encoding: Encoding) -> Frame:
+        """Take an image as a message stores it; it is converted when somebody asks for its pixels.
+
+        Args:
+            samples: (H, W, channels) uint8, in size as the encoding demands; may be read-only or strided.
+            encoding: what they mean.
+        """
+        frame = cls(samples, encoding.order)
+        frame._encoding = encoding
+        return frame
+
+    @property
+    def pixels(self) -> Bytes:
+        """(H, W, 3) uint8, 0..255; may be read-only or strided. Converted once at most, and then kept.
+
+        Raises:
+            ImageError: the conversion fails, for want of memory say.
+        """
+        conversion = self._encoding.conversion
+        if conversion is None:
+            return self._samples
+        with self._converting:
+            if self._converted is None:
+                self._converted = _convert(self._samples, conversion)
+            return self._converted
+
+    @property
+    def order(self) -> Order:
+        """Which colour the channels of ``pixels`` start with."""
+        return self._encoding.order
 
     @property
     def size(self) -> tuple[int, int]:
         """(H, W) in pixels."""
-        height, width = self.pixels.shape[:2]
+        height, width = self._samples.shape[:2]
         return height, width
+
+    def raw(self) -> tuple[Layout, Bytes]:
+        """Return the image's bytes, for a GPU to read: as they came, but mosaics and 16-bit samples as ``pixels``.
+
+        Returns:
+            How the bytes of a row lie, and (H, bytes of a row) uint8 without padding between pixels; may be a
+            read-only or strided view.
+
+        Raises:
+            ImageError: see ``pixels``.
+        """
+        layout, samples = self._encoding.layout, self._samples
+        if layout is None:
+            layout, samples = LAYOUTS[self.order], self.pixels
+        return layout, samples.reshape(samples.shape[0], -1)
 
     def rgb(self) -> Bytes:
         """Return the (H, W, 3) uint8 pixels in RGB order: the same array where they are in it already."""
@@ -79,7 +129,7 @@ _OUTPUTS: dict[str, tuple[type[np.uint8] | type[np.uint16], int]] = {
 
 
 def decode_image(msg: ImageMessage) -> Frame:
-    """Return the image a raw image message holds; rgb8 and bgr8 as a read-only view of its data.
+    """Return the image a raw image message holds; a read-only view of its data until it is converted.
 
     Raises:
         ImageError: its size, step, data or encoding make no image that can be read.
@@ -112,8 +162,7 @@ def _table_frame(msg: ImageMessage, encoding: Encoding, data: Bytes) -> Frame:
     samples = data.reshape(height, step)[:, :row]
     if encoding.sample == 2:
         samples = samples[:, 0 if msg.is_bigendian else 1 :: 2]
-    pixels: Bytes = samples.reshape(height, width, encoding.channels)
-    return Frame(pixels if encoding.conversion is None else _convert(pixels, encoding.conversion), encoding.order)
+    return Frame.encoded(samples.reshape(height, width, encoding.channels), encoding)
 
 
 def _cv_bridge_frame(msg: ImageMessage) -> Frame:

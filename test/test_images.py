@@ -3,9 +3,11 @@ from __future__ import annotations
 import array
 import struct
 import sys
+import threading
 import time
 import zlib
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -21,6 +23,7 @@ from numpy.typing import NDArray
 from classaug_ros.codecs import MAX_PIXELS
 from classaug_ros.encodings import ENCODINGS, Order
 from classaug_ros.errors import ImageError
+from classaug_ros.gpu import naive
 from classaug_ros.images import Frame, decode_compressed, decode_image, fill_image, read_image
 
 Pixels = NDArray[np.uint8]
@@ -171,6 +174,80 @@ def test_grey_of_a_smaller_size_is_the_mean_of_the_pixels(order: Order) -> None:
     means = values.reshape(6, 2, 5, 4).mean(axis=(1, 3))
     assert difference(frame.grey((6, 5)), np.rint(means).astype(np.uint8)) <= 1
     assert frame.grey((24, 60)).shape == (24, 60)
+
+
+def message_of(name: str) -> Message:
+    """A message of a known encoding, its data at random and each row padded by three bytes."""
+    encoding = ENCODINGS[name]
+    step = 6 * encoding.channels * encoding.sample + 3
+    return Message(4, 6, name, step=step, data=np.random.default_rng(5).bytes(4 * step))
+
+
+@pytest.mark.parametrize("name", ENCODINGS)
+def test_raw_bytes_and_their_layout_stand_for_the_same_colours(name: str) -> None:
+    frame = decode_image(message_of(name))
+    layout, rows = frame.raw()
+    assert rows.dtype == np.uint8
+    assert rows.shape == (4, 6 * layout.stride)
+    np.testing.assert_array_equal(naive.colors(rows, layout), frame.rgb())
+
+
+@pytest.mark.parametrize("name", [name for name in ENCODINGS if "16" not in name and "bayer" not in name])
+def test_raw_bytes_are_a_view_of_the_message_and_convert_nothing(name: str, conversions: list[int]) -> None:
+    msg = message_of(name)
+    layout, rows = decode_image(msg).raw()
+    assert np.shares_memory(rows, np.frombuffer(msg.data, np.uint8))
+    assert rows.tobytes() == b"".join(msg.data[y * msg.step : (y + 1) * msg.step - 3] for y in range(4))
+    assert layout.stride == ENCODINGS[name].channels
+    assert not conversions
+
+
+@pytest.mark.parametrize("order", ["rgb", "bgr"])
+def test_raw_bytes_of_any_view_are_its_pixels(order: Order) -> None:
+    pixels = street()
+    for view in (pixels, pixels[::-1], pixels[:, ::2], pixels[:, ::-1], pixels[3:9, 5:11], pixels[:, :, ::-1]):
+        layout, rows = Frame(view, order).raw()
+        np.testing.assert_array_equal(naive.colors(rows, layout), Frame(view, order).rgb())
+
+
+@pytest.fixture
+def conversions(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """OpenCV's code of each conversion that is made."""
+    codes: list[int] = []
+    convert = cv2.cvtColor
+
+    def counted(pixels: Pixels, code: int) -> Any:
+        codes.append(code)
+        return convert(pixels, code)
+
+    monkeypatch.setattr(cv2, "cvtColor", counted)
+    return codes
+
+
+def test_an_image_is_converted_once_and_only_when_its_pixels_are_asked_for(conversions: list[int]) -> None:
+    frame = decode_image(message_of("yuv422"))
+    assert frame.size == (4, 6)
+    assert frame.order == "rgb"
+    assert not conversions
+    with ThreadPoolExecutor(8) as pool:
+        barrier = threading.Barrier(8)
+        seen = list(pool.map(lambda _: (barrier.wait(), frame.pixels)[1], range(8)))
+    assert all(pixels is seen[0] for pixels in seen)
+    assert frame.rgb() is seen[0]
+    assert conversions == [cv2.COLOR_YUV2RGB_UYVY]
+
+
+@pytest.mark.parametrize("name", ["yuyv", "bayer_rggb8", "mono16"])
+def test_what_cannot_be_converted_is_refused_when_it_is_asked_for(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(pixels: Pixels, code: int) -> Any:
+        raise cv2.error("Insufficient memory\n")
+
+    monkeypatch.setattr(cv2, "cvtColor", fail)
+    frame = decode_image(message_of(name))
+    reads: list[Callable[[], object]] = [lambda: frame.pixels, frame.rgb, lambda: frame.grey((2, 3))]
+    for read in reads:
+        with pytest.raises(ImageError, match=r"cannot be converted: Insufficient memory$"):
+            read()
 
 
 @pytest.mark.parametrize("depth", [8, 16])
