@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from types import TracebackType
@@ -132,13 +132,7 @@ class Pipeline:
             ConfigError: there are rules for more or fewer sub models, the classes differ, or a model file or card is
                 not the one the rules were learned with.
         """
-        if len(rules.rules) != len(self.subs):
-            raise ConfigError(
-                f"there are rules for {len(rules.rules)} sub models, but {len(self.subs)} sub models; give each its own"
-            )
-        for sub, each in zip(self.subs, rules.rules, strict=True):
-            _check_model("main", self.main, each.main_classes, each.provenance.main_model)
-            _check_model("sub", sub, each.sub_classes, each.provenance.sub_model)
+        check_rules(self.models, rules)
 
     def prepare(self, frame: Frame) -> Prepared:
         """Resize and normalise a frame for all models."""
@@ -263,6 +257,18 @@ class Pipeline:
         if kind is not None:  # Ctrl-C, say, may have come while a model hangs
             self.inference.give_up("the pipeline was left")
         self.close()
+
+
+def check_rules(models: Sequence[Model], rules: RuleSet) -> None:
+    """Refuse rules that were learned for other models than these, main first; see ``Pipeline.check``."""
+    main, *subs = models
+    if len(rules.rules) != len(subs):
+        raise ConfigError(
+            f"there are rules for {len(rules.rules)} sub models, but {len(subs)} sub models; give each its own"
+        )
+    for sub, each in zip(subs, rules.rules, strict=True):
+        _check_model("main", main, each.main_classes, each.provenance.main_model)
+        _check_model("sub", sub, each.sub_classes, each.provenance.sub_model)
 
 
 def _check_model(role: str, model: Model, names: tuple[str, ...], fingerprint: str) -> None:

@@ -13,7 +13,7 @@ CAMERAS = ("front", "left", "right")
 
 
 def taken(frames: NewestFrames) -> Arrival:
-    arrival = frames.take()
+    (arrival,) = frames.take()
     assert arrival is not None
     return arrival
 
@@ -104,7 +104,8 @@ def test_max_rate_holds_on_average_and_the_newest_frame_is_taken() -> None:
     seen: list[tuple[float, int]] = []
 
     def work() -> None:
-        while (arrival := frames.take()) is not None:
+        while frames_taken := frames.take():
+            (arrival,) = frames_taken
             seen.append((time.monotonic(), arrival.message))
             frames.finish(arrival.camera, Outcome.PUBLISHED)
 
@@ -156,16 +157,16 @@ def test_every_frame_is_accounted_for(steps: list[object]) -> None:
 
 def test_closing_drops_what_waits_and_ends_the_taker() -> None:
     frames = NewestFrames(dict.fromkeys(CAMERAS, Turns()))
-    ends: list[Arrival | None] = []
+    ends: list[list[Arrival]] = []
     taker = threading.Thread(target=lambda: ends.append(frames.take()))
     taker.start()
     time.sleep(0.05)
     frames.close()
     taker.join(5)
-    assert ends == [None]
+    assert ends == [[]]
     frames.put("front", "late")
     assert frames.counts("front") == Counts(received=1, dropped=1)
-    assert frames.take() is None
+    assert frames.take() == []
 
 
 def test_a_waiting_frame_is_dropped_by_closing() -> None:
@@ -190,7 +191,8 @@ def test_frames_come_through_under_load_in_order() -> None:
     seen: list[int] = []
 
     def work() -> None:
-        while (arrival := frames.take()) is not None:
+        while frames_taken := frames.take():
+            (arrival,) = frames_taken
             seen.append(arrival.message)
             frames.finish("front", Outcome.PUBLISHED)
 

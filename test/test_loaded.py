@@ -21,6 +21,7 @@ from classaug_ros.images import Frame
 from classaug_ros.models import load_model
 from classaug_ros.node.loaded import Loaded
 from classaug_ros.node.parameters import Settings, check
+from classaug_ros.path import Terms, Wanted
 from classaug_ros.rules import KINDS
 
 SIZE = (12, 10)
@@ -50,8 +51,8 @@ def settings(folder: Path, *rules: str, **others: Any) -> Settings:
 
 @contextmanager
 def loaded(folder: Path, *rules: str, **others: Any) -> Iterator[Loaded]:
-    found = Loaded.load(settings(folder, *rules, **others))
-    with closing(found.pipeline):
+    found = Loaded.load(settings(folder, *rules, **others), print)
+    with closing(found.path):
         yield found
 
 
@@ -86,7 +87,7 @@ def test_several_sub_models_are_numbered(world: World) -> None:
 def test_rules_and_settings_that_contradict_each_other_are_refused(world: World) -> None:
     contours = {"contours": True}
     with pytest.raises(ConfigError, match="contours need rules of kind probability"):
-        Loaded.load(settings(world.folder, "sub_table", **contours))
+        Loaded.load(settings(world.folder, "sub_table", **contours), print)
     with loaded(world.folder, "sub_probability") as probable:
         followed = probable.tuned(contours)
         assert followed.terms.decision == Decision(contours=True)
@@ -125,7 +126,9 @@ def compiled_by(using: Loaded, *, contours: bool) -> set[str]:
         shown.flags.writeable = writeable
         for decision, asked in product((Decision(), Decision("main"), Decision(contours=contours)), (False, True)):
             frame = Frame(shown, order)  # type: ignore[arg-type]
-            using.pipeline.augment(frame, using.rules, decision, confidence=asked, color=asked, overlay=asked)
+            path, terms = using.path, Terms(using.rules, decision, 0.5)
+            wanted = Wanted(label=True, overlay=asked, color=asked, confidence=asked)
+            path.fuse(path.infer(path.prepare([frame]), terms, wanted, lambda: None))
     after = signatures()
     return {name for name in after if after[name] != before[name]}
 

@@ -20,7 +20,7 @@ from classaug_ros.decision import Decision
 from classaug_ros.errors import ConfigError
 from classaug_ros.images import Frame
 from classaug_ros.models import load_model
-from classaug_ros.node.worker import _cause
+from classaug_ros.node.framelog import cause_of
 from classaug_ros.pipeline import Pipeline
 from classaug_ros.rules import Kind, RuleSet
 
@@ -120,10 +120,10 @@ def test_a_defect_that_a_frame_meets_is_told_in_one_line() -> None:
     with pytest.raises(cv2.error) as met:
         cv2.resize(np.zeros((0, 1, 3), np.uint8), (4, 5))
     assert "\n" in str(met.value)
-    assert re.fullmatch(r"error: OpenCV\(.*\(.*test_messages\.py:\d+\)", _cause(met.value))
+    assert re.fullmatch(r"error: OpenCV\(.*\(.*test_messages\.py:\d+\)", cause_of(met.value))
     with pytest.raises(ValueError, match="megabyte") as found:
         raise ValueError("a megabyte of text: " + "x" * 2**20)
-    assert len(_cause(found.value)) < 1000
+    assert len(cause_of(found.value)) < 1000
 
 
 @pytest.fixture(scope="module")

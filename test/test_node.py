@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
@@ -38,7 +40,7 @@ from classaug_ros.fastdds import profiles_variable
 from classaug_ros.images import decode_compressed, decode_image
 from classaug_ros.labels import LabelSpace
 from classaug_ros.models import Model, load_model
-from classaug_ros.node.worker import LOG_PERIOD
+from classaug_ros.node.framelog import LOG_PERIOD
 from classaug_ros.pipeline import Pipeline
 from classaug_ros.rules import Kind, Prefer, Provenance, Rules, RuleSet
 
@@ -924,3 +926,19 @@ def test_signals_that_follow_do_not_spoil_a_clean_end(chain: Chain, peer: Peer, 
         time.sleep(0.002)
     assert node.wait() == 0
     assert "Traceback" not in node.output
+
+
+def test_a_gpu_that_is_not_there_is_refused_in_one_line(chain: Chain, peer: Peer, start: Start) -> None:
+    """Not the CPU in its place, and no traceback. It can be put right while the node runs."""
+    if find_spec("torch") and shutil.which("nvidia-smi"):
+        pytest.skip("there may be a GPU")
+    node = start(NODE, *chain.parameters(device="cuda"))
+    line = node.wait_for_line("ERROR", 60.0)
+    assert re.search(r"device (is )?cuda.*(set device to|use device) cpu", line)
+    assert state(peer) == State.PRIMARY_STATE_UNCONFIGURED
+    diagnostics = peer.subscribe(DiagnosticArray, "/diagnostics")
+    entry, _ = status(diagnostics, "node", lambda *_: True)
+    assert (entry.level, "device" in entry.message) == (DiagnosticStatus.ERROR, True)
+    assert set_parameters(peer, device=text("cpu"))[0].successful
+    assert change_state(peer, Transition.TRANSITION_CONFIGURE)
+    assert len(re.findall("ERROR|Traceback|WARN", node.output)) == 1

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,8 +23,10 @@ from classaug_ros.images import Frame
 from classaug_ros.inference import GRACE
 from classaug_ros.models import load_model
 from classaug_ros.node.cameras import Counts, Turns
+from classaug_ros.node.framelog import LOG_PERIOD, ThrottledLog
 from classaug_ros.node.watchdog import IN_A_ROW, Watchdog
-from classaug_ros.node.worker import LOG_PERIOD, PATIENCE, Terms, ThrottledLog, Wanted, Worker
+from classaug_ros.node.worker import PATIENCE, Worker
+from classaug_ros.path import CpuPath, FramePath, Terms, Wanted
 from classaug_ros.pipeline import Augmented, Inferred, Pipeline, Prepared
 from classaug_ros.rules import Kind, RuleSet
 
@@ -51,7 +54,7 @@ class Listener:
 
     def publish(self, message: Any, augmented: Augmented, wanted: Wanted) -> None:  # noqa: ARG002
         self.publishing()
-        self.results.append((message, augmented))
+        self.results.append((message, deepcopy(augmented)))  # a path may use its arrays again
 
     def age(self, message: Any) -> float:  # noqa: ARG002
         return 0.5
@@ -73,7 +76,7 @@ def working(
     with Pipeline(load_model(world.main), load_model(world.sub)) as pipeline:
         terms = terms_for(pipeline, world.task, kind)
         outcome(pipeline, pixels(0), terms)  # compiles, on a machine where nothing has; frames would wait for that
-        worker = start(pipeline, terms, cameras, log)
+        worker = start(CpuPath(pipeline), terms, cameras, log)
         try:
             yield worker, pipeline, terms
         finally:
@@ -81,15 +84,15 @@ def working(
 
 
 def start(
-    pipeline: Pipeline,
+    path: FramePath,
     terms: Terms,
     cameras: Iterable[str],
     log: Callable[[str], None] = print,
     reloads: int = 3,
     ended: Callable[[], object] = lambda: None,
 ) -> Worker:
-    watchdog = Watchdog(pipeline.inference, reloads, log)
-    return Worker(pipeline, terms, {name: Listener() for name in cameras}, log, watchdog, ended)
+    watchdog = Watchdog(path, reloads, log)
+    return Worker(path, terms, {name: Listener() for name in cameras}, log, watchdog, ended)
 
 
 def listener(worker: Worker, name: str) -> Listener:
@@ -216,7 +219,7 @@ def test_a_model_that_fails_holds_nothing_up(tmp_path: Path, world: World) -> No
     main = tiny_model(tmp_path / "main", MAIN_CLASSES, SIZE, seed=1)
     sub = tiny_model(tmp_path / "sub", SUB_CLASSES, SIZE, trap="fails on white", seed=2)
     with Pipeline(main, sub) as pipeline:
-        worker = start(pipeline, terms_for(pipeline, world.task), ["front"], lines.append)
+        worker = start(CpuPath(pipeline), terms_for(pipeline, world.task), ["front"], lines.append)
         for number in range(6):
             worker.intake("front").receive(np.full((*SIZE, 3), 255, np.uint8) if number % 2 else pixels(number))
             counts = settled(worker, "front")
@@ -303,7 +306,7 @@ def trapped(
     with Pipeline(main, sub, timeout=timeout) as pipeline:
         terms = terms_for(pipeline, world.task)
         outcome(pipeline, pixels(0), terms)
-        worker = start(pipeline, terms, ["front", "rear"], lines.append, reloads, ended.set)
+        worker = start(CpuPath(pipeline), terms, ["front", "rear"], lines.append, reloads, ended.set)
         try:
             yield worker, lines, ended
         finally:
@@ -386,7 +389,7 @@ def test_stopping_does_not_wait_for_models_that_hang_and_they_are_loaded_anew_th
         assert time.monotonic() - before < PATIENCE + 2 * GRACE + 0.2
         assert worker.frames.counts("front") == Counts(received=1, failed=1)
         assert "the node stopped before the models answered" in lines[0]
-        again = start(worker._pipeline, worker.terms, ["front"], lines.append, reloads=0)
+        again = start(worker._path, worker.terms, ["front"], lines.append, reloads=0)
         again.intake("front").receive(pixels(1))
         until(lambda: again.frames.counts("front").published == 1)
         again.stop()
@@ -415,7 +418,7 @@ def test_publishing_that_takes_long_is_no_fault_of_the_models(tmp_path: Path, wo
         worker.intake("front").receive(pixels(0))
         time.sleep(0.2)
         worker.stop()
-        assert worker._pipeline.inference.broken == ""
+        assert worker._path.broken == ""
 
 
 def test_a_frame_still_decoded_when_work_stops_comes_near_the_models_no_more(world: World) -> None:

@@ -17,9 +17,11 @@ from sensor_msgs.msg import CompressedImage, Image
 from classaug_ros.errors import ConfigError
 from classaug_ros.images import Frame, decode_compressed, decode_image, fill_image
 from classaug_ros.node.cameras import Turns
+from classaug_ros.node.framelog import ThrottledLog
 from classaug_ros.node.parameters import CameraSettings
 from classaug_ros.node.qos import IncompatibleQos
-from classaug_ros.node.worker import Intake, ThrottledLog, Wanted
+from classaug_ros.node.worker import Intake
+from classaug_ros.path import Wanted
 from classaug_ros.pipeline import Augmented
 
 OUTPUTS = ("label", "overlay", "label_color", "confidence")

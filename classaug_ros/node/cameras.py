@@ -100,10 +100,13 @@ class NewestFrames:
                 slot.arrival = arrival
                 self._changed.notify()
 
-    def take(self) -> Arrival | None:
-        """Wait for a frame whose camera's rate allows it, and return it; None once closed.
+    def take(self, most: int = 1) -> list[Arrival]:
+        """Wait for a frame whose camera's rate allows it, and return it; nothing once closed.
 
-        The taker says with ``finish`` what became of it.
+        Args:
+            most: how many are taken at once, where more of them wait.
+
+        The taker says with ``finish`` what became of each.
         """
         with self._changed:
             while self._open:
@@ -111,13 +114,14 @@ class NewestFrames:
                 waiting = [(slot, slot.arrival) for slot in self._slots.values() if slot.arrival is not None]
                 ready = [(slot, arrival) for slot, arrival in waiting if slot.due <= now]
                 if ready:
-                    slot, arrival = min(ready, key=lambda each: each[0].turn)
-                    slot.arrival = None
-                    slot.working += 1
-                    self._count_turn(slot, now)
-                    return arrival
+                    taken = sorted(ready, key=lambda each: each[0].turn)[:most]
+                    for slot, _ in taken:
+                        slot.arrival = None
+                        slot.working += 1
+                        self._count_turn(slot, now)
+                    return [arrival for _, arrival in taken]
                 self._changed.wait(min(slot.due for slot, _ in waiting) - now if waiting else None)
-            return None
+            return []
 
     def _count_turn(self, slot: _Slot, now: float) -> None:
         self._turn = max(self._turn, slot.turn)  # one that its rate held back may lag behind

@@ -103,8 +103,8 @@ class ClassaugNode(LifecycleNode):
         self._problem = ""
         settings = self._table.settings()
         with ExitStack() as undo:
-            loaded = Loaded.load(settings)
-            undo.callback(loaded.pipeline.close)
+            loaded = Loaded.load(settings, self.get_logger().info)
+            undo.callback(loaded.path.close)
             cameras = {}
             for camera in settings.cameras:
                 topics = CameraTopics(self, camera, settings.image_reliability, settings.image_depth)
@@ -129,7 +129,7 @@ class ClassaugNode(LifecycleNode):
         self._problem = ""
         log = self.get_logger().warning
         self._worker = Worker(
-            self._loaded.pipeline,
+            self._loaded.path,
             self._loaded.terms,
             self._cameras,
             log,

@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from classaug_ros import fusion
-from classaug_ros.decision import Decision
-from classaug_ros.errors import ConfigError
-from classaug_ros.images import Frame
-from classaug_ros.models import Model, ModelCard, load_model
+from classaug_ros.errors import ConfigError, EngineError
+from classaug_ros.models import Model, load_model
 from classaug_ros.node.parameters import Settings
-from classaug_ros.node.worker import Terms
-from classaug_ros.pipeline import Inferred, Pipeline
+from classaug_ros.path import BLACK, CpuPath, FramePath, Terms, Wanted
+from classaug_ros.pipeline import Pipeline
 from classaug_ros.rules import Rules, RuleSet
-
-BLACK = Frame(np.zeros((64, 64, 3), np.uint8), "rgb")
 
 
 @dataclass(frozen=True)
@@ -28,44 +21,41 @@ class Loaded:
     """Models and rules in use, and the settings they came from."""
 
     settings: Settings
-    pipeline: Pipeline
+    path: FramePath
     rules: RuleSet
 
     @classmethod
-    def load(cls, settings: Settings) -> Loaded:
+    def load(cls, settings: Settings, log: Callable[[str], None]) -> Loaded:
         """Load models and rules.
+
+        Args:
+            settings: which ones.
+            log: takes a line about what takes long.
 
         Raises:
             ConfigError: a model card or the rules are wrong, or do not fit each other or the settings.
             EngineError: a model cannot be loaded or run.
         """
-        with ThreadPoolExecutor(1, "classaug-warm-up") as beside:
-            warming = beside.submit(fusion.warm_up)
-            pipeline = Pipeline(
-                load_model(settings.main_model),
-                *map(load_model, settings.sub_models),
-                threads=settings.threads,
-                concurrent=settings.concurrent,
-                timeout=settings.engine_timeout,
-            )
-            try:
-                rules = _load_rules(settings, pipeline)
-                warming.result()  # a compiler at work beside them would make the models late
-                pipeline.infer(pipeline.prepare(BLACK))  # what they need at their first run
-                _warm_up(pipeline, rules)
-                return cls(settings, pipeline, rules)
-            except BaseException:
-                pipeline.close()
-                raise
+        path = _path(settings, log)
+        try:
+            loaded = cls(settings, path, _load_rules(settings, path))
+            everything = Wanted(label=True, overlay=True, color=True, confidence=True)
+            # What the models need at their first run.
+            path.fuse(path.infer(path.prepare([BLACK]), loaded.terms, everything, lambda: None))
+            path.warm_up(loaded.rules)
+        except BaseException:
+            path.close()
+            raise
+        return loaded
 
     @property
     def broken(self) -> str:
         """Why the models run no more; empty where they run."""
-        return self.pipeline.inference.broken
+        return self.path.broken
 
     def give_up(self, why: str) -> None:
         """End what the models do; they run no more until they are loaded anew."""
-        self.pipeline.inference.give_up(why)
+        self.path.give_up(why)
 
     def reload(self) -> None:
         """Load models that were given up anew.
@@ -75,12 +65,12 @@ class Loaded:
             EngineError: a model cannot be loaded.
         """
         paths = (self.settings.main_model, *self.settings.sub_models)
-        for model, path in zip(self.pipeline.models, paths, strict=True):
+        for model, path in zip(self.path.models, paths, strict=True):
             if load_model(path).fingerprint != model.fingerprint:
                 raise ConfigError(
                     f"{model.path} or its card was changed since the node was configured; configure it again to use it"
                 )
-        self.pipeline.inference.reload()
+        self.path.reload()
 
     @property
     def terms(self) -> Terms:
@@ -93,8 +83,8 @@ class Loaded:
         Raises:
             ConfigError: the rules are wrong or do not fit the models or the settings.
         """
-        rules = _load_rules(settings, self.pipeline)
-        _warm_up(self.pipeline, rules)
+        rules = _load_rules(settings, self.path)
+        self.path.warm_up(rules)
         return replace(self, settings=settings, rules=rules)
 
     def tuned(self, changes: Mapping[str, Any]) -> Loaded:
@@ -104,7 +94,7 @@ class Loaded:
             ConfigError: the rules cannot do what is asked.
         """
         settings = self.settings.tuned(changes)
-        settings.decision.check(self.rules)
+        self.path.check(self.rules, settings.decision)
         return replace(self, settings=settings)
 
     def description(self) -> dict[str, str]:
@@ -137,12 +127,11 @@ class Loaded:
         )
 
     def _engines(self) -> dict[str, str]:
-        how = "all at once" if self.pipeline.concurrent else "one after the other"
-        subs = self.pipeline.subs
+        main, *subs = self.path.models
         return {
-            "main model": _model(self.pipeline.main),
+            "main model": _model(main),
             **{_numbered("sub model", number, len(subs)): _model(sub) for number, sub in enumerate(subs, start=1)},
-            "engines": f"ONNX Runtime on the CPU, {how}, {' + '.join(map(str, self.pipeline.threads))} threads",
+            "engines": self.path.engines,
         }
 
     def _rules(self) -> Iterator[tuple[str, str, Rules]]:
@@ -166,31 +155,35 @@ def _kind(rules: Rules) -> str:
     return f"probability (gamma {rules.evidence.gamma:g}, temperature {rules.evidence.temperature:g})"
 
 
-def _blank(card: ModelCard) -> NDArray[Any]:
-    """Return an output of the form a model's have."""
-    size = card.output.height, card.output.width
-    if card.output.kind == "labels":
-        return np.zeros(size, card.classes.dtype)
-    return np.zeros((len(card.classes), *size), np.float32)
+def _path(settings: Settings, log: Callable[[str], None]) -> FramePath:
+    """Load the models where they are to run."""
+    if settings.device == "cuda":
+        try:
+            from classaug_ros.gpu.path import GpuPath
+        except ImportError as error:
+            raise EngineError(
+                f"parameter device is cuda, but {error.name} is not installed; install PyTorch and Triton "
+                "(pip install 'classaug_ros[gpu]'), or set device to cpu"
+            ) from error
+        models = [load_model(path) for path in (settings.main_model, *settings.sub_models)]
+        return GpuPath(models, settings.device, settings.gpu, log)
+    with ThreadPoolExecutor(1, "classaug-warm-up") as beside:
+        warming = beside.submit(fusion.warm_up)
+        pipeline = Pipeline(
+            load_model(settings.main_model),
+            *map(load_model, settings.sub_models),
+            threads=settings.threads,
+            concurrent=settings.concurrent,
+            timeout=settings.engine_timeout,
+        )
+        warming.result()  # a compiler at work beside them would make the models late
+    return CpuPath(pipeline)
 
 
-def _load_rules(settings: Settings, pipeline: Pipeline) -> RuleSet:
+def _load_rules(settings: Settings, path: FramePath) -> RuleSet:
     if settings.rules_files:
         rules = RuleSet([Rules.load(path) for path in settings.rules_files])
     else:
         rules = RuleSet([Rules.from_parameters(settings.rules)])
-    pipeline.check(rules)
-    settings.decision.check(rules)
+    path.check(rules, settings.decision)
     return rules
-
-
-def _warm_up(pipeline: Pipeline, rules: RuleSet) -> None:
-    """Decide in every way these models and rules can, so that no frame has to wait for a compiler.
-
-    A worker may use the pipeline meanwhile: no model runs, and fusing changes nothing in it.
-    """
-    sample = Inferred(BLACK, tuple(_blank(model.card) for model in pipeline.models))
-    pipeline.fuse(sample, rules, color=True, overlay=True)
-    pipeline.fuse(sample, rules, confidence=True)
-    if all(each.kind == "probability" for each in rules.rules):
-        pipeline.fuse(sample, rules, Decision(contours=True))

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from classaug_ros.decision import Decision
 from classaug_ros.errors import SHOWN, ConfigError, shown
+from classaug_ros.gpu.options import GpuOptions
 from classaug_ros.node.cameras import Turns
 from classaug_ros.node.table import RULES, TABLE, camera_of, rows
 
@@ -47,6 +48,8 @@ class Settings:
     image_reliability: str
     image_depth: int
     overlay_alpha: float
+    device: str
+    gpu: GpuOptions
     threads: int
     concurrent: bool
     engine_timeout: float
@@ -133,7 +136,7 @@ def _missing_or_contradictory(values: Mapping[str, Any]) -> Iterator[str]:
         )
 
 
-def _settings(cameras: Iterable[str], values: Mapping[str, Any]) -> Settings:
+def _settings(cameras: Sequence[str], values: Mapping[str, Any]) -> Settings:
     def paths(name: str) -> tuple[Path, ...]:
         return tuple(_path(name, entry) for entry in _entries(values[name]))
 
@@ -159,6 +162,15 @@ def _settings(cameras: Iterable[str], values: Mapping[str, Any]) -> Settings:
         image_reliability=values["image_reliability"],
         image_depth=values["image_depth"],
         overlay_alpha=values["overlay_alpha"],
+        device=values["device"],
+        gpu=GpuOptions(
+            precision=values["precision"],
+            concurrent=values["concurrent"],
+            graph=values["cuda_graph"],
+            frames_in_flight=values["frames_in_flight"],
+            batch=len(cameras) if values["batch_cameras"] else 1,
+            timeout=values["engine_timeout"],
+        ),
         threads=values["threads"],
         concurrent=values["concurrent"],
         engine_timeout=values["engine_timeout"],

@@ -8,6 +8,7 @@ from typing import Any, Literal, cast, get_args
 
 from classaug_ros.errors import ConfigError
 from classaug_ros.rules import RULES_PARAMETERS, Prefer
+from classaug_ros.sidecar import Precision
 
 Kind = Literal[
     "bool", "integer", "double", "string", "string_array", "integer_array", "double_array", "string or string_array"
@@ -190,8 +191,42 @@ TABLE: tuple[Row, ...] = (
         1.0,
         read_only=False,
     ),
+    Row(
+        "device",
+        "string",
+        "cpu",
+        "Where models and fusion run: cpu, or cuda: an NVIDIA GPU (of several the first of CUDA_VISIBLE_DEVICES).",
+        choices=("cpu", "cuda"),
+    ),
+    Row(
+        "precision",
+        "string",
+        "fp16",
+        "Of the TensorRT engines that the node builds from ONNX models where device is cuda.",
+        choices=get_args(Precision),
+    ),
+    Row("cuda_graph", "bool", True, "Launch all work of a frame on the GPU at once, as a CUDA graph."),
+    Row(
+        "frames_in_flight",
+        "integer",
+        2,
+        "Frames on the GPU at once: with 2 one is uploaded while the one before is computed.",
+        1,
+        2,
+    ),
+    Row(
+        "batch_cameras",
+        "bool",
+        False,
+        "Run frames of several cameras that wait at once as one batch on the GPU; the models must take batches.",
+    ),
     Row("threads", "integer", 0, "Processor cores used by all models together; 0 is all of them.", 0, 256),
-    Row("concurrent", "bool", True, "Run all models at once, with the cores divided among them."),
+    Row(
+        "concurrent",
+        "bool",
+        True,
+        "Run all models at once, with the cores divided among them, or each on a CUDA stream of its own.",
+    ),
     Row(
         "engine_timeout",
         "double",

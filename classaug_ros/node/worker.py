@@ -2,58 +2,27 @@
 
 from __future__ import annotations
 
-import math
 import threading
 import time
-import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
-from classaug_ros.decision import Decision
-from classaug_ros.errors import ClassaugError, ImageError, OutputError
+from classaug_ros.errors import ImageError, OutputError
 from classaug_ros.images import Frame
 from classaug_ros.inference import GRACE
 from classaug_ros.node.cameras import Arrival, NewestFrames, Outcome, Turns
 from classaug_ros.node.diagnostics import Finished, Recent
+from classaug_ros.node.framelog import ThrottledLog, cause_of
 from classaug_ros.node.stages import Laps, Passage, Stages
 from classaug_ros.node.watchdog import Watchdog
-from classaug_ros.pipeline import Augmented, Inferred, Pipeline, Prepared
-from classaug_ros.rules import RuleSet
+from classaug_ros.path import FramePath, Terms, Wanted
+from classaug_ros.pipeline import Augmented
 
-LOG_PERIOD = 5.0
-"""Seconds between two log lines about frames of one camera."""
 PATIENCE = 1.0
 """Seconds that the frames being worked on have for being done when work is to stop."""
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """Which outputs of a camera somebody subscribes to."""
-
-    label: bool
-    overlay: bool
-    color: bool
-    confidence: bool
-
-    def __bool__(self) -> bool:
-        return self.label or self.overlay or self.color or self.confidence
-
-
-@dataclass(frozen=True, eq=False)
-class Terms:
-    """On what terms frames are fused.
-
-    Attributes:
-        rules: the rules of every sub model.
-        decision: how labels are decided for; the rules can do it.
-        alpha: share of the colours in the overlay, 0..1.
-    """
-
-    rules: RuleSet
-    decision: Decision
-    alpha: float
 
 
 class Camera(Protocol):
@@ -98,6 +67,33 @@ class Intake:
         self.recent.lost(time.monotonic(), count)
 
 
+class _Job:
+    """One frame from when it is taken until ``finished`` tells what became of it."""
+
+    frame: Frame
+    wanted: Wanted
+    finished: Finished | None = None
+
+    def __init__(self, arrival: Arrival) -> None:
+        self.arrival = arrival
+        self.camera = arrival.camera
+        self.laps = Laps(arrival.time)
+
+    def finish(self, outcome: Outcome, cause: str = "") -> None:
+        """Note that nothing is published."""
+        self.finished = Finished(time.monotonic(), outcome, cause=cause)
+
+
+def _lap(jobs: Sequence[_Job], step: str) -> None:
+    for job in jobs:
+        job.laps.lap(step)
+
+
+def _drop(jobs: Sequence[_Job]) -> None:
+    for job in jobs:
+        job.finish(Outcome.DROPPED)
+
+
 class Worker:
     """Takes the newest frames in turn, augments them, publishes.
 
@@ -113,7 +109,7 @@ class Worker:
 
     def __init__(
         self,
-        pipeline: Pipeline,
+        path: FramePath,
         terms: Terms,
         cameras: Mapping[str, Camera],
         log: Callable[[str], None],
@@ -123,18 +119,18 @@ class Worker:
         """Start working.
 
         Args:
-            pipeline: used by this worker alone, and left open when it stops.
+            path: used by this worker alone, and left open when it stops.
             terms: those to begin with.
             cameras: where messages go and come from, by name.
             log: takes a line about frames refused or failed.
-            watchdog: judges the models of the pipeline.
+            watchdog: judges the models of the path.
             ended: called, by a thread of the worker, when the watchdog has ended and no frame is worked on any more.
         """
         self.watchdog = watchdog
         self.terms = terms
         self.frames = NewestFrames({name: camera.turns for name, camera in cameras.items()})
         self.recent = {camera: Recent(time.monotonic()) for camera in cameras}
-        self._pipeline = pipeline
+        self._path = path
         self._cameras = cameras
         self._log = {camera: ThrottledLog(camera, log) for camera in cameras}
         self._stages = Stages()
@@ -165,8 +161,8 @@ class Worker:
             return
         with self._way_in:
             self._shut.set()
-        if self._pipeline.inference.busy:
-            self._pipeline.inference.give_up("the node stopped before the models answered")
+        if self._path.busy:
+            self._path.give_up("the node stopped before the models answered")
         self._join(GRACE)
 
     def _join(self, seconds: float) -> bool:
@@ -183,14 +179,15 @@ class Worker:
         while True:
             with self._stages.passage() as passage:
                 passage.enter("prepare")
-                arrival = self.frames.take()
-                if arrival is None:
+                jobs = [_Job(arrival) for arrival in self.frames.take(self._path.batch)]
+                if not jobs:
                     return
-                self.recent[arrival.camera].taken(time.monotonic())
-                finished = self._process(arrival, passage)
-                self.recent[arrival.camera].finished(finished)
-                self.frames.finish(arrival.camera, finished.outcome)
-                if passage.inside("infer"):  # it came no further
+                for job in jobs:
+                    self.recent[job.camera].taken(time.monotonic())
+                for job, finished in self._process(jobs, passage):
+                    self.recent[job.camera].finished(finished)
+                    self.frames.finish(job.camera, finished.outcome)
+                if passage.inside("infer"):  # they came no further
                     self._mend(self.watchdog.mend)
 
     def _mend(self, load: Callable[[], None]) -> None:
@@ -202,101 +199,85 @@ class Worker:
             self.frames.close()
             self._ended()
 
-    def _process(self, arrival: Arrival, passage: Passage) -> Finished:
-        try:
-            return self._augment(arrival, passage)
-        except ImageError as error:
-            outcome, cause = Outcome.REFUSED, _cause(error)
-        except Exception as error:  # noqa: BLE001 (a defect on one frame must not end a vehicle's perception unseen)
-            outcome, cause = Outcome.FAILED, _cause(error)
-        now = time.monotonic()
-        self._log[arrival.camera].add(now, f"frame {outcome.value}: {cause}")
-        return Finished(now, outcome, cause=cause)
+    def _process(self, jobs: Sequence[_Job], passage: Passage) -> list[tuple[_Job, Finished]]:
+        """Take frames through; return what became of each."""
+        given_up = self._path.given_up
+        for job in jobs:
+            with self._caught(job):
+                self._decode(job)
+        if usable := [job for job in jobs if job.finished is None]:
+            with self._caught(*usable):
+                self._augment(usable, passage, given_up)
+        return [(job, job.finished) for job in jobs if job.finished is not None]
 
-    def _augment(self, arrival: Arrival, passage: Passage) -> Finished:
-        camera = self._cameras[arrival.camera]
-        wanted = camera.wanted()
-        if not wanted:
-            return Finished(time.monotonic(), Outcome.SKIPPED)
-        laps = Laps(arrival.time)
-        laps.lap("wait")
-        given_up = self._pipeline.inference.given_up
-        frame = camera.decode(arrival.message)
+    @contextmanager
+    def _caught(self, *jobs: _Job) -> Iterator[None]:
+        """Finish frames that an error comes of, if they are not finished yet."""
+        try:
+            yield
+        except ImageError as error:
+            self._fail(jobs, Outcome.REFUSED, cause_of(error))
+        except Exception as error:  # noqa: BLE001 (a defect on one frame must not end a vehicle's perception unseen)
+            self._fail(jobs, Outcome.FAILED, cause_of(error))
+
+    def _fail(self, jobs: Sequence[_Job], outcome: Outcome, cause: str) -> None:
+        for job in jobs:
+            if job.finished is None:
+                self._log[job.camera].add(time.monotonic(), f"frame {outcome.value}: {cause}")
+                job.finish(outcome, cause)
+
+    def _decode(self, job: _Job) -> None:
+        camera = self._cameras[job.camera]
+        job.wanted = camera.wanted()
+        if not job.wanted:
+            job.finish(Outcome.SKIPPED)
+            return
+        job.laps.lap("wait")
+        job.frame = camera.decode(job.arrival.message)
+
+    def _augment(self, jobs: Sequence[_Job], passage: Passage, given_up: int) -> None:
         with self._way_in:
             if self._shut.is_set():
-                return Finished(time.monotonic(), Outcome.DROPPED)
-            prepared = self._pipeline.prepare(frame)
-        laps.lap("prepare")
+                return _drop(jobs)
+            ready = self._path.prepare([job.frame for job in jobs])
+        _lap(jobs, "prepare")
         passage.enter("infer")
-        laps.lap("wait")
-        if self._shut.is_set() or self._pipeline.inference.given_up != given_up:
-            # It is old by now, and newer ones wait.
-            return Finished(laps.time, Outcome.DROPPED)
-        inferred = self._infer(prepared, room=partial(passage.leave, "prepare"))
-        laps.lap("engines")
+        _lap(jobs, "wait")
+        if self._shut.is_set() or self._path.given_up != given_up:
+            # They are old by now, and newer ones wait.
+            return _drop(jobs)
+        wanted = Wanted.union(job.wanted for job in jobs)
+        begun = self._infer(ready, wanted, room=partial(passage.leave, "prepare"))
+        _lap(jobs, self._path.steps[0])
         passage.enter("finish")
-        finishing = self._pipeline.spare.submit(self._finish, arrival, inferred, wanted, laps)
+        finishing = self._path.spare.submit(self._fuse, jobs, begun)
         passage.leave("infer")
-        return finishing.result()
+        finishing.result()
+        return None
 
-    def _infer(self, prepared: Prepared, room: Callable[[], None]) -> Inferred:
+    def _infer(self, ready: Any, wanted: Wanted, room: Callable[[], None]) -> Any:
         try:
-            inferred = self._pipeline.infer(prepared, room)
+            begun = self._path.infer(ready, self.terms, wanted, room)
         except OutputError:  # the models run, and would give the same loaded anew
             raise
         except Exception as error:
-            self.watchdog.failed(_cause(error), time.monotonic())
+            self.watchdog.failed(cause_of(error), time.monotonic())
             raise
         self.watchdog.answered()
-        return inferred
+        return begun
 
-    def _finish(self, arrival: Arrival, inferred: Inferred, wanted: Wanted, laps: Laps) -> Finished:
-        camera, terms = self._cameras[arrival.camera], self.terms
-        laps.lap("wait")
-        augmented = self._pipeline.fuse(
-            inferred,
-            terms.rules,
-            terms.decision,
-            confidence=wanted.confidence,
-            color=wanted.color,
-            overlay=wanted.overlay,
-            alpha=terms.alpha,
-        )
-        laps.lap("fusion")
-        camera.publish(arrival.message, augmented, wanted)
-        laps.lap("publish")
-        since_arrival, since_stamp = laps.time - arrival.time, camera.age(arrival.message)
-        steps = {"transport in": since_stamp - since_arrival, **laps.seconds}
-        return Finished(laps.time, Outcome.PUBLISHED, since_stamp, since_arrival, steps=steps)
+    def _fuse(self, jobs: Sequence[_Job], begun: Any) -> None:
+        _lap(jobs, "wait")
+        results = self._path.fuse(begun)
+        _lap(jobs, self._path.steps[1])
+        for job, augmented in zip(jobs, results, strict=True):
+            with self._caught(job):
+                self._publish(job, augmented)
 
-
-class ThrottledLog:
-    """At most one line a period; it tells how many others there were."""
-
-    def __init__(self, camera: str, log: Callable[[str], None]) -> None:
-        self._camera = camera
-        self._log = log
-        self._lock = threading.Lock()
-        self._last = -math.inf
-        self._held_back = 0
-
-    def add(self, now: float, line: str) -> None:
-        """Log a line at ``now``, monotonic seconds, or count it."""
-        with self._lock:
-            if now - self._last < LOG_PERIOD:
-                self._held_back += 1
-                return
-            others = f" ({self._held_back} more since the last line)" if self._held_back else ""
-            self._last, self._held_back = now, 0
-        self._log(f"camera {self._camera}: {line}{others}")
-
-
-def _cause(error: Exception) -> str:
-    """Return an error in one line; of one that nobody foresaw, with its kind and where it came from."""
-    if isinstance(error, ClassaugError):
-        return str(error)
-    if isinstance(error, MemoryError):
-        return f"out of memory: {error}"
-    frame = traceback.extract_tb(error.__traceback__)[-1]
-    said = " ".join(str(error).split())  # OpenCV's end with a line break
-    return f"{type(error).__name__}: {said:.300} ({frame.filename}:{frame.lineno})"
+    def _publish(self, job: _Job, augmented: Augmented) -> None:
+        camera = self._cameras[job.camera]
+        camera.publish(job.arrival.message, augmented, job.wanted)
+        job.laps.lap("publish")
+        since_arrival, since_stamp = job.laps.time - job.arrival.time, camera.age(job.arrival.message)
+        steps = {"transport in": since_stamp - since_arrival, **job.laps.seconds}
+        job.finished = Finished(job.laps.time, Outcome.PUBLISHED, since_stamp, since_arrival, steps=steps)
