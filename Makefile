@@ -4,7 +4,8 @@
 #   make soak [MINUTES=30]         the node under more load than it can answer
 #   make fuzz [SECONDS=60]         coverage-guided fuzzing of everything that is read, each target for so long
 #   make mutants                   mutation testing of rules, scores and the specification of fusion
-#   make .venv                     the set-up alone; make export-tools adds what `classaug export` needs
+#   make .venv                     the set-up alone; make export-tools adds what `classaug export` needs, make gpu-tools
+#                                  what the GPU path is tested with
 #   PYTHON=python3.12 make test    another Python
 #   ROS_DISTRO=jazzy make test     the ROS 2 wheels to install where Python has no rclpy (kilted or jazzy)
 
@@ -14,7 +15,7 @@ ROS_DISTRO ?= kilted
 SHELL := /bin/sh
 .SHELLFLAGS := -ec
 .ONESHELL:
-.PHONY: .venv demo test lint clean export-tools fuzz hashes mutants soak
+.PHONY: .venv demo test lint clean export-tools fuzz gpu-tools hashes mutants soak
 
 PY := .venv/bin/python
 # The stamp names what .venv was made of, so that another Python or ROS makes it anew.
@@ -52,12 +53,12 @@ mutants: .venv
 	PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 $(PY) -m mutmut run
 	$(PY) -m mutmut results
 
-# Its tests are left out of `make test` where it was never run: PyTorch is large.
-export-tools: .venv
-	@if ! [ .venv/export-tools -nt requirements/export.txt ]; then
-		echo "Installing requirements/export.txt"
-		$(PY) -m pip install --quiet --disable-pip-version-check -r requirements/export.txt
-		touch .venv/export-tools
+# Their tests are left out of `make test` where they were never run: PyTorch is large.
+export-tools gpu-tools: .venv
+	@if ! [ .venv/$@ -nt requirements/$(@:-tools=).txt ]; then
+		echo "Installing requirements/$(@:-tools=).txt"
+		$(PY) -m pip install --quiet --disable-pip-version-check -r requirements/$(@:-tools=).txt
+		touch .venv/$@
 	fi
 
 # After a change of requirements/*.txt; needs uv, which .venv has not. What is installed then is what was published when it was run.

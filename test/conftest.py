@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -13,6 +14,9 @@ from hypothesis import settings
 
 if TYPE_CHECKING:
     from ros import Peer, Process
+
+# Kernels run in Triton's interpreter, on the CPU. It has to know before it is imported.
+os.environ["TRITON_INTERPRET"] = "1"
 
 # How long an example takes says more about the machine than about the code.
 settings.register_profile("no deadline", deadline=None)

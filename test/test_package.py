@@ -62,6 +62,7 @@ CORE = (
     "labels",
     "task",
     "rules",
+    "sidecar",
     "models",
     "encodings",
     "codecs",
@@ -84,24 +85,46 @@ HOMES = {
     **dict.fromkeys(ROS, ROS_HOMES),
     "cv_bridge": {"images"},
     "numba": {"fusion.compiled"},
-    "onnxruntime": {"engines.onnxrt", "convert.quantize"},
+    "onnxruntime": {"engines.network", "engines.onnxrt", "convert.quantize"},
     "rosbags": {"data.bags"},
     "scipy": {"learning.fit"},
-    "onnx": {"convert.export", "convert.graphs", "convert.quantize"},
-    "torch": {"demo.network", "demo.train", "convert.export"},
+    "onnx": {"convert.export", "convert.graphs", "convert.quantize", "engines.network"},
+    "tensorrt": {"engines.trt"},
+    "tensorrt_rtx": {"engines.trt"},
+    "torch": {
+        "demo.network",
+        "demo.train",
+        "convert.export",
+        "engines.build",
+        "engines.device",
+        "engines.pt",
+        "engines.trt",
+        "gpu.decider",
+        "gpu.evidence",
+        "gpu.fusion",
+        "gpu.join",
+        "gpu.path",
+        "gpu.preprocess",
+        "gpu.slots",
+    },
     "tqdm": {
         "learning.learn",
         "evaluation.evaluate",
         "evaluation.live",
         "convert.quantize",
+        "engines.build",
         "bench.steps",
         "bench.running",
     },
     "transformers": {"convert.export"},
+    "triton": {"gpu.evidence", "gpu.fusion", "gpu.join", "gpu.pixels", "gpu.preprocess", "gpu.winners"},
     "vision_msgs": {"node.label_info"},
     "yaml": {"yamlfile"},
 }
-HEAVY = {"cv2", "numba", "onnx", "onnxruntime", "rclpy", "rosbags", "torch", "transformers"}
+HEAVY = {
+    *("cv2", "numba", "onnx", "onnxruntime", "rclpy", "rosbags"),
+    *("tensorrt", "tensorrt_rtx", "torch", "transformers", "triton"),
+}
 
 
 def modules() -> dict[str, Path]:
@@ -114,10 +137,13 @@ def modules() -> dict[str, Path]:
 
 
 @cache
-def imports(path: Path) -> frozenset[str]:
-    """Dotted names a file imports, at its top or within functions."""
+def imports(path: Path, *, running: bool = False) -> frozenset[str]:
+    """Dotted names a file imports, at its top or within functions; when ``running``, without those for types alone."""
     names: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    typing = [node for node in ast.walk(tree) if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"]
+    left_out = {each for node in typing for each in ast.walk(node)} if running else set()
+    for node in set(ast.walk(tree)) - left_out:
         if isinstance(node, ast.Import):
             names.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -127,7 +153,7 @@ def imports(path: Path) -> frozenset[str]:
 
 
 def libraries(path: Path) -> set[str]:
-    return {name.partition(".")[0] for name in imports(path)}
+    return {name.partition(".")[0] for name in imports(path, running=True)}
 
 
 @cache
@@ -230,9 +256,9 @@ def test_hashed_requirements_are_the_pinned_ones(ros: str) -> None:
     assert len(entries) == len(re.findall("^[^ #]", hashed, re.MULTILINE))
 
 
-@pytest.mark.parametrize("extra", ["export", "quantize"])
+@pytest.mark.parametrize("extra", ["export", "gpu", "quantize"])
 def test_requirements_hold_what_extras_ask_for(extra: str) -> None:
-    pinned = [(PROJECT / "requirements" / f"{name}.txt").read_text() for name in ("dev", "export")]
+    pinned = [(PROJECT / "requirements" / f"{name}.txt").read_text() for name in ("dev", "export", "gpu")]
     asked = requirement_names(setup_arguments()["extras_require"][extra])
     assert asked
     assert asked <= requirement_names("\n".join(pinned).splitlines())
