@@ -56,7 +56,7 @@ setup(
     ],
     extras_require={
         "export": ["onnx", "torch>=2.5", "transformers>=4.48"],
-        "gpu": ["torch>=2.5", "triton>=3.1"],
+        "gpu": ["onnx", "torch>=2.5", "triton>=3.1"],
         "quantize": ["onnx"],
         "test": ["hypothesis", "onnx", "pytest", "pytest-timeout", "scikit-learn"],
     },

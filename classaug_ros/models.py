@@ -14,10 +14,11 @@ from typing import Literal
 from classaug_ros.errors import ConfigError, listed, shown
 from classaug_ros.files import kind_of
 from classaug_ros.labels import LabelSpace
+from classaug_ros.sidecar import ENGINE_SUFFIX, Sidecar, sidecar_of
 from classaug_ros.yamlfile import Section, fingerprint, read_mapping
 
 CARD_NAME = "model.yaml"
-MODEL_SUFFIXES = (".onnx",)
+MODEL_SUFFIXES = (".onnx", ".pt2", ENGINE_SUFFIX)
 MAX_SIDE = 8192
 """Largest height and width of a model's input and output."""
 
@@ -82,13 +83,19 @@ class ModelCard:
             _output_spec(top.get("output", dict), f"{where}: output"),
         )
 
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over what the card means: its name and the colours of its classes are left out."""
+        return fingerprint(_meaning(self))
+
 
 @dataclass(frozen=True)
 class Model:
     """A model file with its card.
 
     ``fingerprint`` is the SHA-256 over the file's bytes, those of its external data, and the card: rules learned with
-    one model are refused for another, and the name may stay the same while the weights change.
+    one model are refused for another, and the name may stay the same while the weights change. A TensorRT engine has
+    that of the ONNX model it was built from.
     """
 
     path: Path
@@ -100,7 +107,8 @@ def load_model(path: Path, card: Path | None = None) -> Model:
     """Find a model file and read its card, ``model.yaml`` beside it unless ``card`` names another.
 
     Args:
-        path: the model file (.onnx), or the folder that holds exactly one.
+        path: the model file (.onnx, .pt2 or .engine), or the folder that holds exactly one; engines beside another
+            model file do not count, they are built from it.
         card: the model card, where it is not the ``model.yaml`` beside the model file.
 
     Raises:
@@ -126,6 +134,7 @@ def _model_file(path: Path) -> Path:
         files = sorted(file for file in path.iterdir() if file.suffix in MODEL_SUFFIXES)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+    files = [file for file in files if file.suffix != ENGINE_SUFFIX] or files
     if len(files) != 1:
         raise ConfigError(
             f"{path}: expected one model file ({', '.join(MODEL_SUFFIXES)}) in this folder, "
@@ -135,16 +144,44 @@ def _model_file(path: Path) -> Path:
 
 
 def _fingerprint(file: Path, card: ModelCard) -> str:
-    digest = hashlib.sha256()
     try:
-        for part in (file, *_external_data(file)):
-            with part.open("rb") as stream:
-                while block := stream.read(1 << 20):
-                    digest.update(block)
+        if file.suffix == ENGINE_SUFFIX:
+            return _built_from(file, card)
+        digest = _digest(file, *(_external_data(file) if file.suffix == ".onnx" else ()))
     except OSError as error:
         raise ConfigError(f"{file}: cannot be read: {error.strerror}") from error
-    meaning = {"classes": card.classes.names, "input": asdict(card.input), "output": asdict(card.output)}
-    return fingerprint([digest.hexdigest(), meaning])
+    return fingerprint([digest, _meaning(card)])
+
+
+def _meaning(card: ModelCard) -> dict[str, object]:
+    return {"classes": card.classes.names, "input": asdict(card.input), "output": asdict(card.output)}
+
+
+def _built_from(file: Path, card: ModelCard) -> str:
+    """Return the fingerprint of the model that an engine was built from, if it is the engine of its sidecar."""
+    path = sidecar_of(file)
+    if kind_of(path) != "file":
+        raise ConfigError(
+            f"{file}: there is no {path.name} beside it, which tells what the engine was built from; bring both, or "
+            "build it by `classaug build-engine`"
+        )
+    sidecar = Sidecar.load(path)
+    if sidecar.engine != _digest(file):
+        raise ConfigError(
+            f"{file}: is not the engine that {path.name} tells of, it is damaged or another; {sidecar.remedy}"
+        )
+    if sidecar.card != card.fingerprint:
+        raise ConfigError(f"{file}: its model card has changed since it was built; {sidecar.remedy}")
+    return sidecar.model
+
+
+def _digest(*files: Path) -> str:
+    digest = hashlib.sha256()
+    for file in files:
+        with file.open("rb") as stream:
+            while block := stream.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()
 
 
 def _external_data(file: Path) -> list[Path]:

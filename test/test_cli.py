@@ -21,7 +21,7 @@ from classaug_ros.rules import Rules
 from classaug_ros.task import Task
 
 PROJECT = Path(__file__).resolve().parent.parent
-COMMANDS = ("export", "card", "quantize", "learn", "inspect", "evaluate", "bench", "make-bag", "play")
+COMMANDS = ("export", "card", "quantize", "build-engine", "learn", "inspect", "evaluate", "bench", "make-bag", "play")
 BENCH = ("bench", "--main", "m", "--sub", "s", "--rules", "r")
 HEAVY = {"numpy", "cv2", "numba", "onnxruntime", "yaml", "rclpy", "rosbags", "tqdm", "torch", "sensor_msgs"}
 
@@ -235,6 +235,9 @@ def test_debug_shows_where_a_mistake_was_met(tmp_path: Path) -> None:
         (["export", "m", "--output", "o", "--size", "0x0"], "--size: expected at least 1, found 0"),
         (["export", "m", "--output", "o", "--size", "5"], "--size: expected WIDTHxHEIGHT, such as 1280x720, found '5'"),
         (["card", "m.onnx", "--name", "a\udcff"], "--name: expected printable characters, found 'a\\udcff'"),
+        (["build-engine", "m", "--batch", "1", "0", "2"], "--batch: expected at least 1, found 0"),
+        (["build-engine", "m", "--batch", "1", "2"], "--batch: expected 3 arguments"),
+        (["build-engine", "m", "--precision", "int8"], "--precision: invalid choice: 'int8'"),
         ([*BENCH, "--rate", "nan"], "--rate: expected a number from 0.01 to 1000, found 'nan'"),
         ([*BENCH, "--seconds", "inf"], "--seconds: expected a number from 1 to 86400, found 'inf'"),
         ([*BENCH, "--rounds", "-1"], "--rounds: expected at least 1, found -1"),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -234,6 +236,21 @@ def test_a_model_that_takes_other_numbers_is_refused(tmp_path: Path) -> None:
     onnx.save(model, folder / "model.onnx")
     with pytest.raises(EngineError, match="input 'image' is float64 1 x 3 x 6 x 10, the card says float32"):
         load_engine(load_model(folder), 1)
+
+
+def test_a_tensorrt_engine_is_refused_on_the_cpu(tmp_path: Path) -> None:
+    model = replace(tiny_model(tmp_path / "m", CLASSES, SIZE), path=tmp_path / "m" / "model.engine")
+    with pytest.raises(EngineError, match=f"^{model.path}: a TensorRT engine runs on a GPU only; use device cuda, or"):
+        load_engine(model, 1)
+
+
+def test_without_pytorch_a_program_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)
+    monkeypatch.delitem(sys.modules, "classaug_ros.engines.pt", raising=False)
+    model = replace(tiny_model(tmp_path / "m", CLASSES, SIZE), path=tmp_path / "m" / "model.pt2")
+    message = r"there is no Python module 'torch' here, which PyTorch needs: pip install 'classaug_ros\[gpu\]'$"
+    with pytest.raises(EngineError, match=message):
+        load_engine(model, 1)
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import re
 import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +19,7 @@ from tinymodels import write_classes, write_model
 
 from classaug_ros.errors import ConfigError
 from classaug_ros.models import InputSpec, ModelCard, OutputSpec, load_model
+from classaug_ros.sidecar import BuildOptions, Machine, Sidecar, sidecar_of
 
 CLASSES = ("a", "b", "c")
 PROJECT = Path(__file__).resolve().parents[1]
@@ -74,7 +79,7 @@ def test_a_card_can_be_named(folder: Path, tmp_path: Path) -> None:
 def test_folders_without_one_model_are_refused(folder: Path, tmp_path: Path) -> None:
     (folder / "other.onnx").write_bytes(b"")
     with pytest.raises(
-        ConfigError, match=r"net: expected one model file \(.onnx\).*found model.onnx, other.onnx; name"
+        ConfigError, match=r"net: expected one model file \(.onnx, .pt2, .engine\).*found model.onnx, other.onnx; name"
     ):
         load_model(folder)
     (tmp_path / "empty").mkdir()
@@ -82,7 +87,7 @@ def test_folders_without_one_model_are_refused(folder: Path, tmp_path: Path) -> 
         load_model(tmp_path / "empty")
     with pytest.raises(ConfigError, match="nowhere: no such model file or folder"):
         load_model(tmp_path / "nowhere")
-    with pytest.raises(ConfigError, match=r"model\.yaml: expected a model file ending in \.onnx"):
+    with pytest.raises(ConfigError, match=r"model\.yaml: expected a model file ending in \.onnx, \.pt2, \.engine$"):
         load_model(folder / "model.yaml")
 
 
@@ -214,3 +219,83 @@ def test_a_missing_classes_file_is_named(folder: Path) -> None:
     change(folder, "classes", "no.csv")
     with pytest.raises(ConfigError, match=f"^{folder}/no.csv: cannot be read: No such file"):
         load_model(folder)
+
+
+# Programs and engines
+
+
+def with_engine(folder: Path) -> Path:
+    """Write an engine beside a model, with its sidecar; nothing is in it, and nothing looks into it here."""
+    made = load_model(folder)
+    engine = folder / "model.engine"
+    engine.write_bytes(b"an engine")
+    digest = hashlib.sha256(b"an engine").hexdigest()
+    sidecar = Sidecar(
+        "model.onnx", made.fingerprint, made.card.fingerprint, BuildOptions(), Machine("tensorrt 10.3.0"), digest
+    )
+    sidecar_of(engine).write_bytes(sidecar.text())
+    return engine
+
+
+def test_a_program_has_a_fingerprint_of_its_own(folder: Path) -> None:
+    onnx_model = load_model(folder)
+    (folder / "model.onnx").rename(folder / "model.pt2")
+    program = load_model(folder)
+    assert program.path == folder / "model.pt2"
+    assert program.fingerprint == onnx_model.fingerprint  # the same bytes
+    program.path.write_bytes(program.path.read_bytes() + b"\n\x08location\x12\x0amodel.yaml")  # no external data
+    assert load_model(folder).fingerprint != program.fingerprint
+
+
+def test_a_folder_with_two_kinds_of_model_is_ambiguous(folder: Path) -> None:
+    (folder / "model.pt2").write_bytes(b"")
+    with pytest.raises(ConfigError, match=r"found model\.onnx, model\.pt2; name the file$"):
+        load_model(folder)
+
+
+def test_an_engine_takes_the_place_of_the_model_it_was_built_from(folder: Path) -> None:
+    original = load_model(folder)
+    engine = with_engine(folder)
+    assert load_model(folder) == original
+    assert load_model(engine) == replace(original, path=engine)
+    original.path.unlink()
+    change(folder, "name", "another name")
+    assert load_model(folder).fingerprint == original.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (
+            lambda engine: sidecar_of(engine).unlink(),
+            "there is no model.engine.yaml beside it, which tells what the engine was built from; bring both, or",
+        ),
+        (
+            lambda engine: engine.write_bytes(b"an Engine"),
+            "is not the engine that model.engine.yaml tells of, it is damaged or another; build it again by",
+        ),
+        (
+            lambda engine: change(engine.parent, "input.mean", [0, 0, 1]),
+            "its model card has changed since it was built; build it again by `classaug build-engine` from 'model.onnx",
+        ),
+        (
+            lambda engine: write_classes(engine.with_name("classes.csv"), ("a", "b", "d")),
+            "its model card has changed since it was built; build it again by",
+        ),
+    ],
+    ids=["no sidecar", "another engine", "another card", "other classes"],
+)
+def test_an_engine_that_is_not_its_sidecar_s_is_refused(
+    spoil: Callable[[Path], object], message: str, folder: Path
+) -> None:
+    engine = with_engine(folder)
+    spoil(engine)
+    with pytest.raises(ConfigError, match=f"^{re.escape(f'{engine}: {message}')}"):
+        load_model(engine)
+
+
+def test_a_malformed_sidecar_is_named(folder: Path) -> None:
+    engine = with_engine(folder)
+    sidecar_of(engine).write_text("model: 5")
+    with pytest.raises(ConfigError, match=rf"^{engine}\.yaml: batch: expected three numbers, found 0$"):
+        load_model(engine)

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 
 from classaug_ros import __version__
-from classaug_ros.cli import bag, bench, card, compare, evaluate, export, inspect, learn, quantize
+from classaug_ros.cli import bag, bench, build_engine, card, compare, evaluate, export, inspect, learn, quantize
 from classaug_ros.errors import ClassaugError
 
 EXIT_DEFECT = 1
@@ -84,7 +84,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"classaug_ros {__version__}")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    modules = (export, card, quantize, learn, inspect, evaluate, compare, bench)
+    modules = (export, card, quantize, build_engine, learn, inspect, evaluate, compare, bench)
     for add in (*(module.add for module in modules), bag.add_make_bag, bag.add_play):
         add(commands)
     return parser

@@ -7,10 +7,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from classaug_ros.engines.interface import Engine, Port
+from classaug_ros.engines.interface import DeviceEngine, Engine, Port
 from classaug_ros.errors import EngineError, OutputError
 from classaug_ros.labels import LabelMap, LabelSpace
-from classaug_ros.models import Model
+from classaug_ros.models import Model, ModelCard
+
+_SCORE_TYPES = ("float32", "float16")
+_LABEL_TYPES = ("uint8", "int8", "uint16", "int16", "int32", "int64")
 
 
 class CheckedEngine:
@@ -30,8 +33,7 @@ class CheckedEngine:
         self._labels = card.classes if card.output.kind == "labels" else None
         self._where = f"{model.path}: output {card.output.name!r}"
         self._input_shape = (1, 3, card.input.height, card.input.width)
-        size = (card.output.height, card.output.width)
-        self._output_shape = (1, *size) if card.output.kind == "labels" else (1, len(card.classes), *size)
+        self._output_shape = output_shape(card, 1)
         _check_input(engine.inputs, model, self._input_shape)
         _check_output(engine.outputs, model, self._output_shape)
 
@@ -73,6 +75,54 @@ class CheckedEngine:
     def close(self) -> None:
         """Release the model."""
         self._engine.close()
+
+
+def check_ports(inputs: tuple[Port, ...], outputs: tuple[Port, ...], model: Model) -> None:
+    """Check what a model file declares against the card of ``model``. Its batch may have any size, or be free.
+
+    Raises:
+        EngineError: it declares another input or output than its card.
+    """
+    card = model.card
+    shape = inputs[0].shape if inputs else None
+    batch = (shape[0] if shape else None) or 1
+    _check_input(inputs, model, (batch, 3, card.input.height, card.input.width))
+    _check_output(outputs, model, output_shape(card, batch))
+
+
+def check_device_input(engine: DeviceEngine, model: Model, shape: tuple[int, ...], dtype: str) -> None:
+    """Refuse a tensor that an engine on a device cannot have as its input.
+
+    Raises:
+        EngineError: it is not float32 N x 3 x height x width, or of a batch that the engine is not for.
+    """
+    if dtype != "float32" or not engine.inputs[0].admits(shape):
+        raise EngineError(
+            f"{model.path}: expected input float32 {_text(engine.inputs[0].shape)}, found {dtype} {_text(shape)}"
+        )
+
+
+def check_device_output(model: Model, batch: int, shape: tuple[int, ...], dtype: str) -> None:
+    """Refuse an output tensor on a device that is not what the card of ``model`` says.
+
+    Raises:
+        OutputError: it has another shape or type.
+    """
+    card, where = model.card, f"{model.path}: output {model.card.output.name!r}"
+    if shape != output_shape(card, batch):
+        raise OutputError(
+            f"{where} has shape {shape}, the model card says {output_shape(card, batch)}; correct the card"
+        )
+    if card.output.kind == "labels" and dtype not in _LABEL_TYPES:
+        raise OutputError(f"{where} is {dtype}, labels are integers; correct the card's `kind`")
+    if card.output.kind != "labels" and dtype not in _SCORE_TYPES:
+        raise OutputError(f"{where} is {dtype}, scores are {' or '.join(_SCORE_TYPES)}; correct the card's `kind`")
+
+
+def output_shape(card: ModelCard, batch: int) -> tuple[int, ...]:
+    """Return the shape of the output that a card says."""
+    size = (card.output.height, card.output.width)
+    return (batch, *size) if card.output.kind == "labels" else (batch, len(card.classes), *size)
 
 
 def _check_input(inputs: tuple[Port, ...], model: Model, shape: tuple[int, ...]) -> None:

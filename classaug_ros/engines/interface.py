@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(frozen=True)
@@ -60,3 +63,53 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Release the model; calling it twice does no harm."""
+
+
+class DeviceEngine(Protocol):
+    """A model on a CUDA device, or on torch's CPU; several frames may be with it at once, each in a context of its own.
+
+    Attributes:
+        description: what runs it, such as ``tensorrt 10.13.3.9``.
+        inputs, outputs: what the model file itself declares; a free batch is None.
+    """
+
+    description: str
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+
+    def bind(self, image: torch.Tensor) -> Context:
+        """Prepare for running on one tensor, whose contents may change from run to run.
+
+        Args:
+            image: N x 3 x height x width float32 of the card's input, contiguous, on the engine's device. It stays
+                where it is as long as the context is in use.
+
+        Raises:
+            EngineError: the tensor does not fit, or the device's memory does not suffice.
+        """
+
+    def close(self) -> None:
+        """Release the model, as soon as no context needs it; calling it twice does no harm."""
+
+
+class Context(Protocol):
+    """What one frame, or a batch of frames at a time, needs to run through a model. For one thread at a time."""
+
+    def enqueue(self, stream: torch.cuda.Stream | None) -> torch.Tensor:
+        """Run the model on the tensor it was bound to.
+
+        What was enqueued once may then be captured in a CUDA graph. The context is to be kept until all that was
+        enqueued, and all graphs that hold it, are through.
+
+        Args:
+            stream: where to; None for torch's current one. On the CPU the run is over when this returns.
+
+        Returns:
+            The card's output, contiguous, valid on the stream until the next run: N x classes x height x width
+            scores, float32 or float16, or N x height x width labels of an integer type. Finite numbers, and labels
+            within the classes, it is for its user to check.
+
+        Raises:
+            EngineError: the model cannot run.
+            OutputError: what it gives has another shape or type than its card says.
+        """
