@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from classaug_ros import fusion
-from classaug_ros.engines import load_engine
+from classaug_ros.engines import CPU, Where, load_engine
 from classaug_ros.images import Frame
 from classaug_ros.labels import LabelMap
 from classaug_ros.models import Model
@@ -23,16 +23,17 @@ LEAST_PROBABILITY = np.float32(1e-6)
 class Branch:
     """One model's way from frame to label map, in its three steps."""
 
-    def __init__(self, model: Model, threads: int) -> None:
-        """Load ``model`` for ``threads`` CPU threads; EngineError when it cannot be."""
+    def __init__(self, model: Model, threads: int, where: Where = CPU) -> None:
+        """Load ``model`` for ``threads`` CPU threads, or onto a GPU; EngineError when it cannot be."""
         self._model = model
+        self._where = where
         self._card = model.card
         self._preprocess = Preprocessor(model.card.input)
-        self._engine = load_engine(model, threads)
+        self._engine = load_engine(model, threads, where)
 
     def reload(self, threads: int) -> None:
         """Load the model again, for ``threads`` CPU threads, in place of the one there is, which is not closed."""
-        self._engine = load_engine(self._model, threads)
+        self._engine = load_engine(self._model, threads, self._where)
 
     def prepare(self, frame: Frame) -> NDArray[np.float32]:
         """Return the model's input, 1 x 3 x height x width float32; see ``Preprocessor``."""

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from classaug_ros.branch import Branch, divide
+from classaug_ros.engines import CPU, Where
 from classaug_ros.errors import EngineError
 from classaug_ros.lane import Lane
 from classaug_ros.models import Model
@@ -60,13 +61,16 @@ class Inference:
         given_up: how often the models were given up.
     """
 
-    def __init__(self, models: Sequence[Model], threads: int, *, concurrent: bool, timeout: float) -> None:
+    def __init__(
+        self, models: Sequence[Model], threads: int, *, concurrent: bool, timeout: float, where: Where = CPU
+    ) -> None:
         """Load the models; see ``Pipeline``."""
         total = threads or len(os.sched_getaffinity(0))
         count = len(models)
         self.threads = divide(total, [1.0] * count) if concurrent else (total,) * count
         self.given_up = 0
         self._models = tuple(models)
+        self._where = where
         self._concurrent = concurrent
         self._timeout = timeout
         self._lock = threading.Lock()  # of _broken, _branches and given_up
@@ -79,7 +83,7 @@ class Inference:
         self.spare: Executor = self._lanes[-1]
         try:
             self._branches = self._load()
-            if concurrent and total > count:
+            if concurrent and total > count and where.device == "cpu":
                 self._divide(total)
         except BaseException:
             self.close()
@@ -226,7 +230,7 @@ class Inference:
     def _load(self) -> tuple[Branch, ...]:
         """Load all models at once."""
         work = zip(self._lanes, self._models, self.threads, strict=True)
-        loading = [lane.submit(Branch, model, share) for lane, model, share in work]
+        loading = [lane.submit(Branch, model, share, self._where) for lane, model, share in work]
         try:
             return _results(loading)
         except BaseException:

@@ -16,6 +16,7 @@ from classaug_ros import fusion
 from classaug_ros.branch import Branch
 from classaug_ros.decider import Decided, Decider
 from classaug_ros.decision import Decision
+from classaug_ros.engines import CPU, Where
 from classaug_ros.errors import ConfigError
 from classaug_ros.images import Frame
 from classaug_ros.inference import Inference
@@ -84,7 +85,13 @@ class Pipeline:
     """
 
     def __init__(
-        self, main: Model, *subs: Model, threads: int = 0, concurrent: bool = True, timeout: float = math.inf
+        self,
+        main: Model,
+        *subs: Model,
+        threads: int = 0,
+        concurrent: bool = True,
+        timeout: float = math.inf,
+        where: Where = CPU,
     ) -> None:
         """Load all models.
 
@@ -95,6 +102,7 @@ class Pipeline:
             concurrent: run the models at once, the threads divided among them by what each costs, instead of one
                 after the other with all threads each.
             timeout: seconds that a model has for a frame.
+            where: where the models run; all else is done on the CPU.
 
         Raises:
             EngineError: a model cannot be loaded, is not what its card says, or does not answer in time.
@@ -102,7 +110,7 @@ class Pipeline:
         self.main, self.subs = main, subs
         self.models = (main, *subs)
         self.concurrent = concurrent
-        self.inference = Inference(self.models, threads, concurrent=concurrent, timeout=timeout)
+        self.inference = Inference(self.models, threads, concurrent=concurrent, timeout=timeout, where=where)
         self._helper = ThreadPoolExecutor(1, "classaug-fusion")
         self._decider = Decider(self.branches, self._helper)
 

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from classaug_ros.cli.options import Commands, add_models, at_least, needs_ros, size, within
+from classaug_ros.cli.options import Commands, add_models, at_least, extra, needs_ros, size, within
 from classaug_ros.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -25,6 +25,9 @@ def add(commands: Commands) -> None:
     parser.add_argument("--size", type=size, default=(720, 1280), help="WIDTHxHEIGHT of the frames (default 1280x720)")
     parser.add_argument(
         "--rounds", type=at_least(1, 10**6), default=50, help="measurements of each step (default %(default)s)"
+    )
+    parser.add_argument(
+        "--device", default="cpu", help="cpu (default), or cuda, or cuda:1, say: what a frame's time goes into on a GPU"
     )
     parser.add_argument("--node", action="store_true", help="measure the running node over ROS instead of single steps")
     parser.add_argument(
@@ -58,7 +61,8 @@ def _run(options: argparse.Namespace) -> None:
         writable(options.json)
     frames = frames_of(options.images, options.size) if options.images else synthetic_frames(options.size)
     main, sub = load_model(options.main, options.main_card), load_model(options.sub, options.sub_card)
-    result, text = (_node if options.node else _steps)(options, main, sub, frames)
+    measure = _node if options.node else _steps if options.device == "cpu" else _gpu
+    result, text = measure(options, main, sub, frames)
     if options.json:
         write_whole(options.json, json.dumps(result, indent=1).encode())
     print(text)
@@ -72,7 +76,20 @@ def _steps(options: argparse.Namespace, main: Model, sub: Model, frames: list[Fr
     return result, to_text(result)
 
 
+def _gpu(options: argparse.Namespace, main: Model, sub: Model, frames: list[Frame]) -> tuple[dict[str, Any], str]:
+    from classaug_ros.rules import Rules
+
+    with extra("gpu"):
+        from classaug_ros.bench.gpu import bench, to_text
+    result = bench([main, sub], Rules.load(options.rules), frames, options.rounds, options.device)
+    return result, to_text(result)
+
+
 def _node(options: argparse.Namespace, main: Model, sub: Model, frames: list[Frame]) -> tuple[dict[str, Any], str]:
+    if options.device != "cpu":
+        raise ConfigError(
+            f"--device {options.device}: with --node, the node is measured on the CPU; leave one of them out"
+        )
     if options.main_card or options.sub_card:
         raise ConfigError("--node: the node reads the model.yaml beside a model; leave out --main-card and --sub-card")
     with needs_ros():

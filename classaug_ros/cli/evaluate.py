@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from classaug_ros.cli.options import Commands, add_models, add_serial, at_least, load_pipeline, needs_ros, within
+from classaug_ros.cli.options import Commands, add_models, add_running, at_least, load_pipeline, needs_ros, within
 from classaug_ros.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def add(commands: Commands) -> None:
     parser.add_argument("--save-labels", action="store_true", help="write label images to REPORT/labels as well")
     parser.add_argument("--video", action="store_true", help="write overlays as a video, REPORT/overlay.mp4, as well")
     parser.add_argument("--limit", type=at_least(1), help="run the first so many images only")
-    add_serial(parser)
+    add_running(parser)
     _add_decision(parser)
     _add_recording(parser)
 
@@ -141,6 +141,8 @@ def _run_live(options: argparse.Namespace) -> None:
         "contours": decision.contours,
         "threads": options.threads,
         "concurrent": not options.serial,
+        "device": options.device,
+        "precision": options.precision,
     }
     log, turned, pictures = options.report / "node.log", Turned(rules), Pictures(recording, tasks, rules)
     live = evaluate_live(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from classaug_ros.cli.options import Commands, add_models, add_serial, at_least, load_pipeline
+from classaug_ros.cli.options import Commands, add_models, add_running, at_least, load_pipeline
 from classaug_ros.errors import ConfigError
 
 
@@ -27,7 +27,7 @@ def add(commands: Commands) -> None:
     parser.add_argument("--from-counts", type=Path, nargs="+", default=[], help="merge these counts; run no model")
     parser.add_argument("--min-support", type=at_least(1), default=1, help="pixels a rule must rest on (default 1)")
     parser.add_argument("--limit", type=at_least(1), help="stop at so many images, those counted before included")
-    add_serial(parser)
+    add_running(parser)
 
 
 def _run(options: argparse.Namespace) -> None:

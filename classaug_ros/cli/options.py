@@ -37,9 +37,16 @@ def add_card(parser: argparse.ArgumentParser, name: str, **more: Any) -> None:
     parser.add_argument(name, type=Path, help="model card (default: model.yaml beside the model)", **more)
 
 
-def add_serial(parser: argparse.ArgumentParser) -> None:
-    """Add ``--serial``."""
+def add_running(parser: argparse.ArgumentParser) -> None:
+    """Add the options that tell where and how the models run."""
     parser.add_argument("--serial", action="store_true", help="run the models one after the other, not at once")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where they run (default %(default)s)")
+    parser.add_argument(
+        "--precision",
+        choices=("fp16", "fp32"),
+        default="fp16",
+        help="of TensorRT engines built from ONNX models with --device cuda (default %(default)s)",
+    )
 
 
 @contextmanager
@@ -104,6 +111,7 @@ def within(least: float, most: float) -> Callable[[str], float]:
 
 def load_pipeline(options: argparse.Namespace) -> Pipeline:
     """Return all models loaded, as the options say."""
+    from classaug_ros.engines import BuildOptions, Where
     from classaug_ros.models import load_model
     from classaug_ros.pipeline import Pipeline
 
@@ -111,7 +119,8 @@ def load_pipeline(options: argparse.Namespace) -> Pipeline:
     subs = options.sub if isinstance(options.sub, list) else [options.sub]
     cards = options.sub_card if isinstance(options.sub_card, list) else [options.sub_card] * len(subs)
     loaded = [load_model(sub, card) for sub, card in zip(subs, cards, strict=True)]
-    return Pipeline(main, *loaded, threads=options.threads, concurrent=not options.serial)
+    where = Where(options.device, BuildOptions(precision=options.precision))
+    return Pipeline(main, *loaded, threads=options.threads, concurrent=not options.serial, where=where)
 
 
 @contextmanager
