@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from classaug_ros.decision import Decision
 from classaug_ros.engines import BuildOptions, load_device_engine
 from classaug_ros.engines.interface import DeviceEngine
-from classaug_ros.errors import ConfigError, EngineError, OutputError
+from classaug_ros.errors import EngineError, OutputError
+from classaug_ros.gpu.decider import refuse_contours
 from classaug_ros.gpu.options import GpuOptions
 from classaug_ros.gpu.slots import Program, Shape, Slot
 from classaug_ros.images import Frame
@@ -137,8 +138,7 @@ class GpuPath:
         """
         check_rules(self.models, rules)
         decision.check(rules)
-        if decision.contours:
-            raise ConfigError("contours are found on the CPU only; leave contours off, or set device to cpu")
+        refuse_contours(decision)
 
     def prepare(self, frames: Sequence[Frame]) -> list[Staged]:
         """Copy frames to where the device takes them from, those of a shape together; see ``FramePath.prepare``."""
