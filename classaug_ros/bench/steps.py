@@ -229,7 +229,6 @@ def both_engines(pipeline: Pipeline, frames: Sequence[Frame], rounds: int) -> li
 
 def machine(frame: Frame, main: Model, sub: Model, threads: Sequence[int]) -> dict[str, str]:
     """Return what was measured on, in words."""
-    cpus = [line.partition(":")[2].strip() for line in _CPUINFO.read_text().splitlines() if "model name" in line]
     return {
         "frame": f"{frame.size[1]} x {frame.size[0]}",
         "models": " and ".join(
@@ -237,8 +236,14 @@ def machine(frame: Frame, main: Model, sub: Model, threads: Sequence[int]) -> di
             f"{len(model.card.classes)} x {model.card.output.height} x {model.card.output.width})"
             for model in (main, sub)
         ),
-        "processor": f"{len(os.sched_getaffinity(0))} cores of {cpus[0] if cpus else platform.machine()}",
+        "processor": processor(),
         "threads": f"{threads[0]} and {threads[1]} at once, {sum(threads)} one after the other",
         "versions": f"classaug_ros {__version__}, Python {platform.python_version()}, "
         + ", ".join(f"{name} {version(name)}" for name in ("numpy", "onnxruntime", "numba")),
     }
+
+
+def processor() -> str:
+    """Return what this process may use of the machine's processor, in words."""
+    cpus = [line.partition(":")[2].strip() for line in _CPUINFO.read_text().splitlines() if "model name" in line]
+    return f"{len(os.sched_getaffinity(0))} cores of {cpus[0] if cpus else platform.machine()}"
