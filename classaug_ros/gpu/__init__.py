@@ -1,1 +1,1 @@
-"""The GPU path: a frame from the camera's bytes to label and overlay without leaving the device. Needs PyTorch and Triton."""
+"""The GPU path: frames from the camera's bytes to label and overlay on the device. Needs PyTorch and Triton."""
