@@ -56,7 +56,7 @@ setup(
     ],
     extras_require={
         "export": ["onnx", "torch>=2.5", "transformers>=4.48"],
-        "gpu": ["onnx", "torch>=2.5", "triton>=3.1"],
+        "gpu": ["onnx", "torch>=2.8", "triton>=3.4"],
         "quantize": ["onnx"],
         "test": ["hypothesis", "onnx", "pytest", "pytest-timeout", "scikit-learn"],
     },

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from classaug_ros.decision import Decision
+from classaug_ros.errors import OutputError
 from classaug_ros.images import Frame
 from classaug_ros.models import Model, ModelCard
 from classaug_ros.pipeline import Augmented, Inferred, Pipeline, Prepared
@@ -37,9 +38,9 @@ class Wanted:
         return cls(*map(any, zip(*map(astuple, several), strict=True)))
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Terms:
-    """On what terms frames are fused.
+    """On what terms frames are fused; the same for the same rules, not for equal ones.
 
     Attributes:
         rules: the rules of every sub model.
@@ -113,8 +114,12 @@ class FramePath(Protocol):
             EngineError: a model failed, they did not answer in time, or were given up.
         """
 
-    def fuse(self, begun: Any) -> list[Augmented]:
-        """Return what is wanted of each frame, in the order in which they were prepared; errors as ``infer``."""
+    def fuse(self, begun: Any) -> Sequence[Augmented | OutputError]:
+        """Return what is wanted of each frame, in the order in which they were prepared, or why that cannot be had.
+
+        Raises:
+            EngineError: as ``infer``.
+        """
 
     def warm_up(self, rules: RuleSet) -> None:
         """Do all that would make a first frame wait. Frames may be in any step meanwhile."""

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+import time
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -21,8 +24,9 @@ from tinyprograms import models_of, rules_of, write_programs
 
 from classaug_ros.decision import Decision
 from classaug_ros.errors import ConfigError, EngineError, OutputError
+from classaug_ros.gpu.decider import GpuDecider
 from classaug_ros.gpu.options import GpuOptions
-from classaug_ros.gpu.path import GpuPath, Staged
+from classaug_ros.gpu.path import GpuPath, Ready
 from classaug_ros.gpu.slots import Program
 from classaug_ros.images import Frame
 from classaug_ros.path import CpuPath, FramePath, Terms, Wanted
@@ -65,6 +69,9 @@ def terms(world: World, kind: Any = "table", seed: int = 0, **decision: Any) -> 
 def through(path: FramePath, frames: Sequence[Frame], on: Terms, wanted: Wanted = ALL) -> list[Augmented]:
     """Take frames through; the arrays are kept."""
     results = path.fuse(path.infer(path.prepare(frames), on, wanted, lambda: None))
+    for result in results:
+        if isinstance(result, OutputError):
+            raise result
     return [Augmented(*(None if part is None else part.copy() for part in parts(each))) for each in results]  # type: ignore[arg-type]
 
 
@@ -72,7 +79,8 @@ def parts(result: Augmented) -> tuple[NDArray[Any] | None, ...]:
     return result.label, result.confidence, result.color, result.overlay
 
 
-def assert_same(one: Augmented, other: Augmented) -> None:
+def assert_same(one: Augmented | OutputError, other: Augmented) -> None:
+    assert isinstance(one, Augmented)
     for name, mine, theirs in zip(("label", "confidence", "color", "overlay"), parts(one), parts(other), strict=True):
         assert (mine is None) == (theirs is None), name
         if mine is not None and theirs is not None:
@@ -133,9 +141,8 @@ def test_a_slot_keeps_the_last_sizes_only(world: World, monkeypatch: pytest.Monk
         on = terms(world)
         for side in range(4, 10):
             through(path, [frame(0, (side, 5))], on, LABEL)
-        (slot,) = next(path._turns).values()
-        assert [height for height, _, _ in slot._uploads] == [6, 8]
-        assert [height for (height, _, _), _ in slot._programs] == [6, 8]
+        (slot,) = path._turns[0].values()
+        assert [height for height, _, _ in slot._rooms] == [6, 8]
 
 
 def test_padded_rows_and_encodings_are_read_as_they_come(path: GpuPath, reference: CpuPath, world: World) -> None:
@@ -165,9 +172,14 @@ def test_models_given_up_run_again_once_they_are_loaded_anew(world: World, refer
         path.give_up("enough")
         path.give_up("more than that")
         assert (path.broken, path.given_up, path.busy) == ("enough", 1, False)
+        early = path.prepare([frame(1)])
+        left = weakref.ref(begun.programs[0][0])
+        del begun
         path.reload()
         assert path.broken == ""
-        assert_same(*through(path, [frame(1)], on), *through(reference, [frame(1)], on))
+        assert left() is None
+        (late,) = path.fuse(path.infer(early, on, ALL, lambda: None))
+        assert_same(late, *through(reference, [frame(1)], on))
 
 
 def test_scores_that_are_no_numbers_are_told_with_their_model(path: GpuPath, world: World) -> None:
@@ -178,17 +190,31 @@ def test_scores_that_are_no_numbers_are_told_with_their_model(path: GpuPath, wor
     through(path, [frame(1)], terms(world))
 
 
-@pytest.mark.parametrize("error", [RuntimeError("CUDA error: an illegal memory access\nCUDA kernel errors")])
-def test_after_an_error_of_the_device_nothing_is_tried_again(
-    world: World, monkeypatch: pytest.MonkeyPatch, error: Exception
-) -> None:
-    """It cannot be had here; where it comes up is the only thing that is replaced."""
+def test_of_a_batch_only_the_frame_with_scores_that_are_no_numbers_is_lost(world: World, reference: CpuPath) -> None:
+    on = terms(world)
+    black = Frame(np.zeros((*SIZE, 3), np.uint8), "rgb")
+    with closing(gpu_path(world, batch=4)) as path:
+        for _ in range(2):
+            begun = path.infer(path.prepare([frame(0), black, frame(2)]), on, ALL, lambda: None)
+            first, second, third = path.fuse(begun)
+            assert isinstance(second, OutputError)
+            for seed, mine in ((0, first), (2, third)):
+                assert_same(mine, *through(reference, [frame(seed)], on))
+
+
+def failing(error: Exception) -> Callable[[Program], None]:
+    """What a program's wait is replaced by: an error of a device cannot be had here."""
+
+    def wait(_: Program) -> None:
+        raise error
+
+    return wait
+
+
+def test_after_an_error_of_the_device_nothing_is_tried_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     with closing(gpu_path(world)) as path:
-
-        def failing(program: Program) -> None:
-            raise error
-
-        monkeypatch.setattr(Program, "wait", failing)
+        error = RuntimeError("CUDA error: an illegal memory access\nCUDA kernel errors might be reported later")
+        monkeypatch.setattr(Program, "wait", failing(error))
         on = terms(world)
         with pytest.raises(EngineError, match=r"^the GPU failed: CUDA error: an illegal memory access$"):
             through(path, [frame(0)], on)
@@ -197,6 +223,41 @@ def test_after_an_error_of_the_device_nothing_is_tried_again(
         monkeypatch.undo()
         with pytest.raises(EngineError, match="CUDA does no more in this process, start the node again"):
             path.reload()
+
+
+def test_an_error_that_is_not_the_device_s_costs_its_frame(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    with closing(gpu_path(world)) as path:
+        monkeypatch.setattr(Program, "wait", failing(RuntimeError("Failed to find C compiler.")))
+        with pytest.raises(EngineError, match=r"^Failed to find C compiler\.$"):
+            through(path, [frame(0)], terms(world))
+        monkeypatch.undo()
+        through(path, [frame(0)], terms(world))
+        assert path.broken == ""
+
+
+def test_a_path_left_while_it_makes_a_program_is_busy_and_stays_whole(
+    world: World, reference: CpuPath, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Compiling takes seconds; a node that is deactivated meanwhile is not kept waiting, nor do two make programs."""
+    released = threading.Event()
+    on, made = terms(world), GpuDecider.__init__
+
+    def compiling(*arguments: Any, **options: Any) -> None:
+        released.wait(20)
+        made(*arguments, **options)
+
+    with closing(gpu_path(world)) as path, ThreadPoolExecutor(1) as pool:
+        monkeypatch.setattr(GpuDecider, "__init__", compiling)
+        ready = path.prepare([frame(0)])
+        inferring = pool.submit(path.infer, ready, on, ALL, lambda: None)
+        while not path.busy:
+            time.sleep(0.001)
+        path.give_up("deactivated")
+        with pytest.raises(EngineError, match="deactivated"):
+            inferring.result(5)
+        released.set()
+        path.reload()
+        assert_same(*through(path, [frame(1)], on), *through(reference, [frame(1)], on))
 
 
 def test_a_device_that_does_not_answer_is_given_up(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -221,7 +282,7 @@ def test_the_worker_runs_cameras_that_wait_at_once_as_one_batch(
     with closing(gpu_path(world, batch=3)) as path:
         prepare = path.prepare
 
-        def preparing(frames: Sequence[Frame]) -> list[Staged]:
+        def preparing(frames: Sequence[Frame]) -> Ready:
             batches.append(len(frames))
             return prepare(frames)
 
@@ -239,10 +300,13 @@ def test_the_worker_runs_cameras_that_wait_at_once_as_one_batch(
             assert_same(result, *through(reference, [Frame(message, "rgb")], on))
 
 
-def test_contours_are_refused(path: GpuPath, world: World) -> None:
+def test_labels_follow_contours_as_on_the_cpu(path: GpuPath, reference: CpuPath, world: World) -> None:
     on = terms(world, "probability", contours=True)
-    with pytest.raises(ConfigError, match=r"contours .* CPU only; leave contours off"):
-        path.check(on.rules, on.decision)
+    path.check(on.rules, on.decision)
+    for seed in range(3):
+        assert_same(*through(path, [frame(seed)], on), *through(reference, [frame(seed)], on))
+    with pytest.raises(ConfigError, match="contours need rules of kind probability"):
+        path.check(terms(world, "table").rules, on.decision)
 
 
 def test_rules_of_other_models_are_refused(path: GpuPath, world: World, tmp_path: Path) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, InvalidStateError, wait
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from itertools import cycle
+from dataclasses import dataclass, replace
+from itertools import count
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -16,20 +17,28 @@ from numpy.typing import NDArray
 
 from classaug_ros.decision import Decision
 from classaug_ros.engines import BuildOptions, load_device_engine
+from classaug_ros.engines.device import torch_device
 from classaug_ros.engines.interface import DeviceEngine
 from classaug_ros.errors import EngineError, OutputError
-from classaug_ros.gpu.decider import refuse_contours
 from classaug_ros.gpu.options import GpuOptions
-from classaug_ros.gpu.slots import Program, Shape, Slot
+from classaug_ros.gpu.slots import Program, Room, Slot
+from classaug_ros.gpu.transfers import Shape
 from classaug_ros.images import Frame
+from classaug_ros.inference import GRACE
 from classaug_ros.lane import Lane
 from classaug_ros.models import Model
 from classaug_ros.path import Terms, Wanted
 from classaug_ros.pipeline import Augmented, check_rules
 from classaug_ros.rules import RuleSet
 
+MAKING = 120.0
+"""Seconds that the first frame of a kind has besides: kernels are compiled for it, and a graph is captured."""
+
 _PICTURES = ("confidence", "color", "overlay")
 _Turn: TypeAlias = dict[tuple[int, int], Slot]  # by number and size of a group of frames of one shape
+
+# What a device that hangs may still write to is never let go of.
+_LEFT: list[object] = []
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,13 +47,22 @@ class Staged:
 
     Attributes:
         slot: where.
-        shape: of them.
+        room: where in there.
         places: of each among all that were prepared at once.
     """
 
     slot: Slot
-    shape: Shape
+    room: Room
     places: tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Ready:
+    """Frames, and where they were staged when the models had been given up as often as it says."""
+
+    frames: tuple[Frame, ...]
+    staged: tuple[Staged, ...]
+    given_up: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +82,8 @@ class GpuPath:
     """Frames through models and fusion on a GPU: one upload, one launch, one download each, or of a batch.
 
     A frame that is launched waits for no other one; the next is taken once the one before is done, so that one is
-    uploaded while another is computed, and none gets old in a queue.
+    uploaded while another is computed, and none gets old in a queue. One thread alone launches, one waits for the
+    device, and nobody waits for these without a limit.
     """
 
     steps = ("launch", "gpu")
@@ -74,7 +93,7 @@ class GpuPath:
 
         Args:
             models: main first.
-            device: torch's name of it; ``cpu`` runs everything in Triton's interpreter, to be compared with.
+            device: ``cuda``, or ``cuda:1``, say; ``cpu`` runs everything in Triton's interpreter, to be compared with.
             options: how frames are run.
             log: takes a line about engines that are built.
 
@@ -83,17 +102,19 @@ class GpuPath:
         """
         self.models = tuple(models)
         self.given_up = 0
-        self._device = torch.device(device)
+        self._device = torch_device(device)
         self._options = options
         self._log = log
         self._lock = threading.Lock()  # of _broken and given_up
         self._broken = ""
         self._dead = False  # the device, for this process
         self._closed = False
-        self._patience = min(options.timeout, threading.TIMEOUT_MAX)
+        self._patience = min(options.timeout, threading.TIMEOUT_MAX - MAKING)
         self._engines: list[DeviceEngine] = []
-        self._turns: Iterator[_Turn] = iter(())
-        self._lanes = _lanes()
+        self._turns: list[_Turn] = []
+        self._turn = count()
+        self._launching, self._waiting, self._fusing = (Lane(f"classaug-gpu-{work}") for work in _WORK)
+        self._work: tuple[Future[Any], ...] = ()  # the launch under way, and what the device has
         self._last: Launched | None = None
         try:
             self._load()
@@ -109,7 +130,7 @@ class GpuPath:
     @property
     def spare(self) -> Executor:
         """See ``FramePath.spare``."""
-        return self._lanes[1]
+        return self._fusing
 
     @property
     def engines(self) -> str:
@@ -128,67 +149,53 @@ class GpuPath:
     @property
     def busy(self) -> bool:
         """See ``FramePath.busy``."""
-        return self._last is not None and not self._last.done.done()
+        return not all(work.done() for work in self._work)
 
     def check(self, rules: RuleSet, decision: Decision) -> None:
-        """See ``FramePath.check``.
-
-        Raises:
-            ConfigError: as there; or the labels are to follow contours, which only the CPU can.
-        """
+        """See ``FramePath.check``."""
         check_rules(self.models, rules)
         decision.check(rules)
-        refuse_contours(decision)
 
-    def prepare(self, frames: Sequence[Frame]) -> list[Staged]:
-        """Copy frames to where the device takes them from, those of a shape together; see ``FramePath.prepare``."""
-        alike: dict[Shape, list[tuple[int, NDArray[np.uint8]]]] = {}
-        for place, frame in enumerate(frames):
-            layout, rows = frame.raw()
-            alike.setdefault((*frame.size, layout), []).append((place, rows))
-        turn, staged = next(self._turns), []
-        with self._failing():
-            for number, (shape, those) in enumerate(alike.items()):
-                slot = self._slot(turn, number, len(those))
-                slot.upload(shape).stage([rows for _, rows in those])
-                staged.append(Staged(slot, shape, tuple(place for place, _ in those)))
-        return staged
+    def prepare(self, frames: Sequence[Frame]) -> Ready:
+        """Copy frames to where the device takes them from; see ``FramePath.prepare``."""
+        given_up = self.given_up
+        staged = () if self._broken else self._stage(frames)  # else there may be no room until they are loaded anew
+        return Ready(tuple(frames), staged, given_up)
 
-    def infer(self, ready: Sequence[Staged], terms: Terms, wanted: Wanted, room: Callable[[], None]) -> Launched:
-        """Launch all work on a frame, fusion included; see ``FramePath.infer``."""
+    def infer(self, ready: Ready, terms: Terms, wanted: Wanted, room: Callable[[], None]) -> Launched:
+        """Launch all work on frames, fusion included; see ``FramePath.infer``."""
         try:
             if self._broken:
                 raise EngineError(self._broken)
-            launched = []
-            with self._failing():
-                for each in ready:
-                    program = each.slot.program(each.shape, terms, wanted)
-                    program.launch()
-                    launched.append((program, each.places))
-            before, self._last = self._last, self._waited_for(launched)
-            first = before if self._options.frames_in_flight > 1 else self._last
+            before = self._last
+            launching = self._launching.submit(self._launch, ready, terms, replace(wanted, label=True), before)
+            self._work = (*self._work[-1:], launching)
+            if wait([launching], self._patience + MAKING).not_done:
+                raise self._late()
+            launched: Launched = launching.result()
+            first = before if self._options.frames_in_flight > 1 else launched
             if first is not None:  # of what became of it, its own `fuse` tells
                 wait([first.done], self._patience)
-            return self._last
+            return launched
         finally:
             room()
 
-    def fuse(self, begun: Launched) -> list[Augmented]:
+    def fuse(self, begun: Launched) -> list[Augmented | OutputError]:
         """Return what is wanted of each frame, in arrays that the third frame after it overwrites.
+
+        In its place is an error where a model gives numbers that are none, or labels that its card does not have.
 
         Raises:
             EngineError: the device failed, or did not answer in time.
-            OutputError: what a model gives has numbers in it that are none, or labels that its card does not have.
         """
-        self._answer(begun)
-        results: dict[int, Augmented] = {}
+        if wait([begun.done], self._patience).not_done:
+            raise self._late()
+        with self._failing():
+            begun.done.result()
+        results: dict[int, Augmented | OutputError] = {}
         for program, places in begun.programs:
-            host = program.download.host
-            if fault := int(np.bitwise_or.reduce(host["fault"])):
-                raise OutputError(self._what_is_wrong(fault))
             for row, place in enumerate(places):
-                pictures = (host[name][row] if name in host else None for name in _PICTURES)
-                results[place] = Augmented(host["label"][row], *pictures)
+                results[place] = self._result(program.download.host, row)
         return [results[place] for place in range(len(results))]
 
     def warm_up(self, rules: RuleSet) -> None:
@@ -201,9 +208,9 @@ class GpuPath:
                 return
             self._broken = why
             self.given_up += 1
-        if self._last is not None:
+        for work in self._work:
             with suppress(InvalidStateError):  # it has ended
-                self._last.done.set_exception(EngineError(why))
+                work.set_exception(EngineError(why))
 
     def reload(self) -> None:
         """See ``FramePath.reload``.
@@ -213,24 +220,27 @@ class GpuPath:
             RuntimeError: the path was closed meanwhile.
         """
         # What is still at work has memory that must not be given to others.
-        if self._dead or wait([self._lanes[0].submit(_wait_for, ())], self._patience).not_done:
+        if self._dead or not self._idle(self._patience + MAKING):
             raise EngineError(f"{self._broken}; CUDA does no more in this process, start the node again")
-        for lane in self._lanes:
-            lane.shutdown(wait=False)
-        self._lanes, self._last = _lanes(), None
         self._release()
         self._load()
         if self._closed:
-            self.close()
+            self._release()
             raise RuntimeError("the path is closed")
         self._broken = ""
 
     def close(self) -> None:
-        """See ``FramePath.close``."""
+        """See ``FramePath.close``. Where the device hangs, its memory is left to it."""
+        if self._closed:
+            return
         self._closed = True
-        for lane in self._lanes:
-            lane.shutdown(wait=not self._broken)
-        self._release()
+        idle = not self._dead and self._idle(GRACE)
+        for lane in (self._launching, self._waiting, self._fusing):
+            lane.shutdown(wait=False)
+        if idle:
+            self._release()
+        else:
+            _LEFT.append((self._turns, self._engines))
 
     def _load(self) -> None:
         for model in self.models:
@@ -238,52 +248,65 @@ class GpuPath:
             self._engines.append(load_device_engine(model, str(self._device), build, self._log))
         # One more than are on the device: the next frame is staged meanwhile.
         turns: list[_Turn] = [{} for _ in range(self._options.frames_in_flight + 1)]
-        try:
-            for turn in turns:
-                for count in {1, self.batch}:
-                    self._slot(turn, 0, count)
-        except RuntimeError as error:
-            raise EngineError(_first_line(error)) from error
-        self._turns = cycle(turns)
-
-    def _slot(self, turn: _Turn, number: int, count: int) -> Slot:
-        """Return room for ``count`` frames that are the ``number``-th group of a turn's."""
-        if (number, count) not in turn:
-            cards = [model.card for model in self.models]
-            turn[number, count] = Slot(count, cards, self._engines, self._device, self._options)
-        return turn[number, count]
-
-    def _waited_for(self, launched: Sequence[tuple[Program, tuple[int, ...]]]) -> Launched:
-        programs = [program for program, _ in launched]
-        return Launched(tuple(launched), self._lanes[0].submit(_wait_for, programs))
-
-    def _release(self) -> None:
-        self._turns = iter(())
-        engines, self._engines = self._engines, []
-        for engine in engines:
-            engine.close()
-
-    def _answer(self, launched: Launched) -> None:
-        if wait([launched.done], self._patience).not_done:
-            self._die(f"the GPU did not answer within {self._options.timeout:g} s")
-            raise EngineError(self._broken)
         with self._failing():
-            launched.done.result()
+            for turn in turns:
+                for size in {1, self.batch}:
+                    self._slot(turn, 0, size)
+        self._turns = turns
 
-    @contextmanager
-    def _failing(self) -> Iterator[None]:
-        """Make errors of the device ours; after most of them it is of no more use to this process."""
+    def _slot(self, turn: _Turn, number: int, frames: int) -> Slot:
+        """Return room for the ``number``-th group of a turn's frames: for one, or for a whole batch."""
+        size = 1 if frames == 1 else self.batch
+        if (number, size) not in turn:
+            cards = [model.card for model in self.models]
+            turn[number, size] = Slot(size, cards, self._engines, self._device, self._options)
+        return turn[number, size]
+
+    def _stage(self, frames: Sequence[Frame]) -> tuple[Staged, ...]:
+        """Copy frames to where the device takes them from, those of a shape together."""
+        alike: dict[Shape, list[tuple[int, NDArray[np.uint8]]]] = {}
+        for place, frame in enumerate(frames):
+            layout, rows = frame.raw()
+            alike.setdefault((*frame.size, layout), []).append((place, rows))
+        turns, staged = self._turns, list[Staged]()
+        with self._failing():
+            turn = turns[next(self._turn) % len(turns)]
+            for number, (shape, those) in enumerate(alike.items()):
+                slot = self._slot(turn, number, len(those))
+                room = slot.room(shape)
+                room.upload.stage([rows for _, rows in those])
+                staged.append(Staged(slot, room, tuple(place for place, _ in those)))
+        return tuple(staged)
+
+    def _launch(self, ready: Ready, terms: Terms, wanted: Wanted, before: Launched | None) -> Launched:
+        """Launch all work on frames, in the thread for that."""
+        launched: list[tuple[Program, tuple[int, ...]]] = []
         try:
-            yield
-        except torch.OutOfMemoryError as error:
-            raise EngineError(_first_line(error)) from error
-        except RuntimeError as error:
-            self._die(f"the GPU failed: {_first_line(error)}")
-            raise EngineError(self._broken) from error
+            with self._failing():
+                current = ready.staged and ready.given_up == self.given_up
+                for each in ready.staged if current else self._stage(ready.frames):
+                    program = each.room.program(terms, wanted)
+                    if program is None:
+                        self._wait_for(before)  # making waits for the device, without a limit
+                        program = each.slot.make(each.room, terms, wanted)
+                    if self._broken:
+                        raise EngineError(self._broken)
+                    program.launch()
+                    launched.append((program, each.places))
+        finally:  # also of what was launched before an error
+            done = self._waiting.submit(_wait_for, [program for program, _ in launched])
+            self._last = now = Launched(tuple(launched), done)
+            self._work = (*self._work[-1:], done)
+        return now
 
-    def _die(self, why: str) -> None:
-        self._dead = True
-        self.give_up(why)
+    def _wait_for(self, before: Launched | None) -> None:
+        if before is not None and wait([before.done], self._patience).not_done:
+            raise self._late()
+
+    def _result(self, host: dict[str, NDArray[Any]], row: int) -> Augmented | OutputError:
+        if fault := int(host["fault"][row]):
+            return OutputError(self._what_is_wrong(fault))
+        return Augmented(host["label"][row], *(host[name][row] if name in host else None for name in _PICTURES))
 
     def _what_is_wrong(self, fault: int) -> str:
         model = next(model for number, model in enumerate(self.models) if fault & 1 << number)
@@ -292,10 +315,55 @@ class GpuPath:
             return f"{output} has labels outside the card's classes, 0..{len(model.card.classes) - 1}; correct the card"
         return f"{output} has NaN or infinity in it: the model is broken, or its precision too low"
 
+    def _idle(self, seconds: float) -> bool:
+        """Wait until nothing is launched and the device is done; tell whether that came about."""
+        launching = self._launching.submit(_wait_for, ())
+        if wait([launching], seconds).not_done:
+            return False
+        done = self._waiting.submit(self._synchronize)
+        return not wait([done], seconds).not_done and done.exception() is None
 
-def _lanes() -> tuple[Lane, Lane]:
-    """Return threads that wait for the device, and that fuse and publish."""
-    return Lane("classaug-gpu"), Lane("classaug-gpu-fuse")
+    def _synchronize(self) -> None:
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
+
+    def _release(self) -> None:
+        """Let go of everything on the device, which has to be done with it."""
+        turns, self._turns, self._last, self._work = self._turns, [], None, ()
+        for turn in turns:
+            for slot in turn.values():
+                slot.clear()
+            turn.clear()
+        engines, self._engines = self._engines, []
+        for engine in engines:
+            engine.close()
+        gc.collect()
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()  # TensorRT has no use for what torch keeps
+
+    @contextmanager
+    def _failing(self) -> Iterator[None]:
+        """Make errors of the device ours; after most of CUDA's it is of no more use to this process."""
+        try:
+            yield
+        except RuntimeError as error:
+            said = _first_line(error)
+            if isinstance(error, torch.OutOfMemoryError) or not said.startswith(_FINAL):
+                raise EngineError(said) from error
+            self._die(f"the GPU failed: {said}")
+            raise EngineError(self._broken) from error
+
+    def _late(self) -> EngineError:
+        self._die(f"the GPU did not answer within {self._options.timeout:g} s")
+        return EngineError(self._broken)
+
+    def _die(self, why: str) -> None:
+        self._dead = True
+        self.give_up(why)
+
+
+_WORK = ("launch", "wait", "fuse")
+_FINAL = ("CUDA error", "Triton Error [CUDA]")  # what errors begin with after which CUDA refuses everything
 
 
 def _wait_for(programs: Sequence[Program]) -> None:

@@ -1,104 +1,30 @@
-"""Slots: room on the device for one batch of frames each, and the work of a frame as one CUDA graph."""
+"""Slots: room on the device for one batch of frames each, and the work on it as one CUDA graph."""
 
 from __future__ import annotations
 
+import gc
+import threading
 from collections import OrderedDict
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from math import prod
-from typing import Any, TypeAlias, TypeVar
+from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from classaug_ros.encodings import Layout
 from classaug_ros.engines.interface import DeviceEngine
+from classaug_ros.errors import EngineError
 from classaug_ros.gpu.decider import GpuDecider
-from classaug_ros.gpu.fusion import Result
 from classaug_ros.gpu.options import GpuOptions
-from classaug_ros.gpu.preprocess import Preprocess
+from classaug_ros.gpu.transfers import Download, Shape, Upload
 from classaug_ros.models import ModelCard
 from classaug_ros.path import Terms, Wanted
 
-Shape: TypeAlias = tuple[int, int, Layout]
-"""H, W and how the bytes of a frame lie."""
+KEPT = 4
+"""Shapes that a slot keeps ready, and programs of each: a camera may change its size, and subscribers come and go."""
 
-_Key = TypeVar("_Key")
-_Value = TypeVar("_Value")
-
-KEPT = 8
-"""Shapes, and programs, that a slot keeps ready: a camera may change its size, and subscribers come and go."""
-
-_ALIGNED = 256  # bytes; what kernels load and store at once begins at a multiple of it
-
-
-class Download:
-    """What is made of a batch of frames, in one block of memory, so that one copy brings it to the host.
-
-    Attributes:
-        result: on the device.
-        host: the same on the host, by name, once the copy is done: N x ... arrays, overwritten by the next copy.
-    """
-
-    def __init__(self, count: int, size: tuple[int, int], ids: np.dtype[Any], wanted: Wanted, device: torch.device):
-        """Make room for ``count`` frames of (H, W), labels of type ``ids`` and what else is wanted."""
-        image, shades = (count, *size), (count, *size, 3)
-        parts: dict[str, tuple[tuple[int, ...], np.dtype[Any]]] = {
-            "fault": ((count,), np.dtype(np.int32)),
-            "label": (image, ids),
-        }
-        byte = np.dtype(np.uint8)
-        asked = {"confidence": (wanted.confidence, image), "color": (wanted.color, shades)}
-        asked["overlay"] = (wanted.overlay, shades)
-        parts.update({name: (shape, byte) for name, (here, shape) in asked.items() if here})
-        ends = np.cumsum([-(-prod(shape) * kind.itemsize // _ALIGNED) * _ALIGNED for shape, kind in parts.values()])
-        starts = [0, *ends[:-1].tolist()]
-        self._device = torch.empty(int(ends[-1]), dtype=torch.uint8, device=device)
-        self._host = torch.empty(int(ends[-1]), dtype=torch.uint8, pin_memory=device.type == "cuda")
-        views = dict.fromkeys(asked) | {
-            name: _view(self._device, start, *part) for (name, part), start in zip(parts.items(), starts, strict=True)
-        }
-        self.result = Result(**views)
-        block = self._host.numpy()
-        self.host: dict[str, NDArray[Any]] = {
-            name: block[start : start + prod(shape) * kind.itemsize].view(kind).reshape(shape)
-            for (name, (shape, kind)), start in zip(parts.items(), starts, strict=True)
-        }
-
-    def copy(self) -> None:
-        """Copy all to the host, on the current stream."""
-        self._host.copy_(self._device, non_blocking=True)
-
-
-class Upload:
-    """Frames of one shape on their way to the device.
-
-    Attributes:
-        frames: N x bytes uint8 on the device, rows without padding.
-        step: bytes of a row.
-    """
-
-    def __init__(self, shape: Shape, cards: Sequence[ModelCard], images: Sequence[torch.Tensor]) -> None:
-        """Make room for frames of a shape, as many as the models' inputs ``images`` take."""
-        height, width, layout = shape
-        count, device = images[0].shape[0], images[0].device
-        self.step = width * layout.stride
-        self.frames = torch.empty((count, height * self.step), dtype=torch.uint8, device=device)
-        self._host = torch.empty((count, height * self.step), dtype=torch.uint8, pin_memory=device.type == "cuda")
-        self._rows = self._host.numpy().reshape(count, height, self.step)
-        self._preprocess = Preprocess([card.input for card in cards], (height, width), layout, images)
-
-    def stage(self, frames: Sequence[NDArray[np.uint8]]) -> None:
-        """Take the rows of each frame, H x bytes of a row uint8; the frames before must have been uploaded."""
-        for rows, frame in zip(self._rows, frames, strict=True):
-            np.copyto(rows, frame)
-
-    def run(self) -> None:
-        """Upload what was staged and make it the models' inputs, on the current stream."""
-        self.frames.copy_(self._host, non_blocking=True)
-        self._preprocess(self.frames, self.step)
+# A device that is waited for as a whole breaks off captures in other threads.
+_ALONE = threading.Lock()
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,34 +71,30 @@ class Program:
         download: what comes of it.
     """
 
-    def __init__(self, slot: Slot, shape: Shape, terms: Terms, wanted: Wanted) -> None:
+    def __init__(self, slot: Slot, upload: Upload, terms: Terms, wanted: Wanted) -> None:
         """Run it once on what is staged, and capture it where a CUDA graph is wanted.
 
         Raises:
-            ConfigError: ``GpuDecider`` cannot do what the terms ask for.
+            EngineError: a model fails, or its work cannot be captured.
             RuntimeError: the device refuses: memory, say.
         """
         self.terms = terms
-        self._slot = slot
-        self._upload = slot.upload(shape)
-        height, width, layout = shape
+        self._upload, self._contexts, self._streams = upload, slot.contexts, slot.streams
+        height, width, layout = upload.shape
         self.download = Download(slot.count, (height, width), terms.rules.output.dtype, wanted, slot.device)
         how = (height, width), layout, self.download.result
         self._decide = GpuDecider(slot.cards, terms.rules, terms.decision, *how, alpha=terms.alpha)
         self._graph: Any = None
         self._done = torch.cuda.Event(blocking=True) if slot.device.type == "cuda" else None
-        self._enqueue()  # compiles kernels, and has TensorRT take up the shapes, neither of which can be captured
-        if slot.options.graph and slot.device.type == "cuda":
-            torch.cuda.synchronize(slot.device)
-            graph = torch.cuda.CUDAGraph()
-            # Of this thread alone: others, ROS's say, may ask CUDA for something meanwhile.
-            with torch.cuda.graph(graph, stream=slot.streams.each[0], capture_error_mode="thread_local"):
-                self._enqueue()
-            self._graph = graph
+        with _ALONE:
+            self._enqueue()  # compiles kernels, and has TensorRT take up the shapes, neither of which can be captured
+            if slot.pool is not None:
+                torch.cuda.synchronize(slot.device)
+                self._graph = self._captured(slot.pool)
 
     def launch(self) -> None:
         """Have the device do the work; returns before it is done."""
-        with self._slot.streams.entered():
+        with self._streams.entered():
             if self._graph is not None:
                 self._graph.replay()
             else:
@@ -186,15 +108,34 @@ class Program:
             self._done.synchronize()
 
     def _enqueue(self) -> None:
-        slot = self._slot
-        with slot.streams.entered():
+        streams = self._streams
+        with streams.entered():
             self._upload.run()
-            slot.streams.fork()
-            outputs = [context.enqueue(on) for context, on in zip(slot.contexts, slot.streams.each, strict=True)]
-            slot.streams.join()
+            streams.fork()
+            try:
+                outputs = [context.enqueue(on) for context, on in zip(self._contexts, streams.each, strict=True)]
+            finally:
+                streams.join()
             self.download.result.fault.zero_()
             self._decide(outputs, self._upload.frames, self._upload.step)
             self.download.copy()
+
+    def _captured(self, pool: Any) -> Any:
+        graph = torch.cuda.CUDAGraph()
+        try:
+            # Errors of this thread alone: others, ROS's say, may ask CUDA for something meanwhile.
+            with (
+                _nothing_collected(),
+                torch.cuda.graph(graph, pool, self._streams.each[0], capture_error_mode="thread_local"),
+            ):
+                self._enqueue()
+        except Exception as error:  # noqa: BLE001 (torch's, ours, or a model's)
+            cause = error.__context__ or error  # ending a capture that failed fails itself
+            if isinstance(cause, torch.OutOfMemoryError):
+                raise cause from None
+            said = str(cause).partition("\n")[0]
+            raise EngineError(f"a frame's work cannot be captured: {said}; set cuda_graph to false") from cause
+        return graph
 
 
 class Slot:
@@ -204,10 +145,10 @@ class Slot:
         count: frames of a batch.
         device: where.
         cards: of the models, main first.
-        options: how frames are run.
         images: the models' inputs.
         contexts: the models, bound to these.
         streams: of this slot.
+        pool: memory that the slot's graphs share, as one runs at a time; None without graphs.
     """
 
     def __init__(
@@ -219,44 +160,69 @@ class Slot:
         options: GpuOptions,
     ) -> None:
         """Make room for batches of ``count`` frames; RuntimeError, EngineError where the device refuses."""
-        self.count, self.device, self.cards, self.options = count, device, tuple(cards), options
+        self.count, self.device, self.cards = count, device, tuple(cards)
         self.images = tuple(
             torch.zeros((count, 3, card.input.height, card.input.width), dtype=torch.float32, device=device)
             for card in cards
         )
         self.streams = Streams.on(device, len(cards), concurrent=options.concurrent)
         if device.type == "cuda":
-            torch.cuda.synchronize(device)  # the zeros, on another stream
+            with _ALONE:
+                torch.cuda.synchronize(device)  # the zeros, on another stream
+        self.pool = torch.cuda.graph_pool_handle() if options.graph and device.type == "cuda" else None
         self.contexts = tuple(engine.bind(image) for engine, image in zip(engines, self.images, strict=True))
-        self._uploads: OrderedDict[Shape, Upload] = OrderedDict()
-        self._programs: OrderedDict[tuple[Shape, Wanted], Program] = OrderedDict()
+        self._rooms: OrderedDict[Shape, Room] = OrderedDict()
 
-    def upload(self, shape: Shape) -> Upload:
-        """Return where frames of a shape are staged."""
-        upload = _kept(self._uploads, shape)
-        return upload or _keep(self._uploads, shape, Upload(shape, self.cards, self.images))
+    def room(self, shape: Shape) -> Room:
+        """Return what there is for frames of a shape."""
+        if shape in self._rooms:
+            self._rooms.move_to_end(shape)
+        else:
+            self._rooms[shape] = Room(Upload(shape, self.cards, self.images), OrderedDict())
+            if len(self._rooms) > KEPT:
+                self._rooms.popitem(last=False)
+        return self._rooms[shape]
 
-    def program(self, shape: Shape, terms: Terms, wanted: Wanted) -> Program:
-        """Return the work of a batch of a shape; made anew where the terms are others."""
-        program = _kept(self._programs, (shape, wanted))
-        if program is None or program.terms is not terms:
-            program = _keep(self._programs, (shape, wanted), Program(self, shape, terms, wanted))
+    def make(self, room: Room, terms: Terms, wanted: Wanted) -> Program:
+        """Make what is done with frames on other terms, and keep it; raises what ``Program`` does."""
+        program = room.programs[wanted] = Program(self, room.upload, terms, wanted)
+        if len(room.programs) > KEPT:
+            room.programs.popitem(last=False)
+        return program
+
+    def clear(self) -> None:
+        """Let go of what was made for shapes; the device must be done with it."""
+        self._rooms.clear()
+
+
+@dataclass(frozen=True, eq=False)
+class Room:
+    """What a slot has for frames of one shape.
+
+    Attributes:
+        upload: where they are staged.
+        programs: what is done with them, those used last.
+    """
+
+    upload: Upload
+    programs: OrderedDict[Wanted, Program]
+
+    def program(self, terms: Terms, wanted: Wanted) -> Program | None:
+        """Return what is done with frames, if it was made for these terms."""
+        program = self.programs.get(wanted)
+        if program is None or program.terms != terms:
+            return None
+        self.programs.move_to_end(wanted)
         return program
 
 
-def _kept(kept: OrderedDict[_Key, _Value], key: _Key) -> _Value | None:
-    if key in kept:
-        kept.move_to_end(key)
-    return kept.get(key)
-
-
-def _keep(kept: OrderedDict[_Key, _Value], key: _Key, value: _Value) -> _Value:
-    kept[key] = value
-    if len(kept) > KEPT:
-        kept.popitem(last=False)
-    return value
-
-
-def _view(block: torch.Tensor, start: int, shape: tuple[int, ...], kind: np.dtype[Any]) -> torch.Tensor:
-    part = block[start : start + prod(shape) * kind.itemsize]
-    return part.view(getattr(torch, kind.name)).view(shape)
+@contextmanager
+def _nothing_collected() -> Iterator[None]:
+    """Keep Python from freeing memory of the device meanwhile, which no capture survives."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.enable()

@@ -162,7 +162,7 @@ def _path(settings: Settings, log: Callable[[str], None]) -> FramePath:
             from classaug_ros.gpu.path import GpuPath
         except ImportError as error:
             raise EngineError(
-                f"parameter device is cuda, but {error.name} is not installed; install PyTorch and Triton "
+                f"parameter device is cuda, but {error.name or error} is not installed; install PyTorch and Triton "
                 "(pip install 'classaug_ros[gpu]'), or set device to cpu"
             ) from error
         models = [load_model(path) for path in (settings.main_model, *settings.sub_models)]

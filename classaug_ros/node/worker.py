@@ -159,8 +159,10 @@ class Worker:
         self.frames.close()
         if self._join(PATIENCE):
             return
-        with self._way_in:
-            self._shut.set()
+        inside = self._way_in.acquire(timeout=GRACE)
+        self._shut.set()
+        if inside:
+            self._way_in.release()
         if self._path.busy:
             self._path.give_up("the node stopped before the models answered")
         self._join(GRACE)
@@ -270,9 +272,11 @@ class Worker:
         _lap(jobs, "wait")
         results = self._path.fuse(begun)
         _lap(jobs, self._path.steps[1])
-        for job, augmented in zip(jobs, results, strict=True):
+        for job, result in zip(jobs, results, strict=True):
             with self._caught(job):
-                self._publish(job, augmented)
+                if isinstance(result, OutputError):
+                    raise result
+                self._publish(job, result)
 
     def _publish(self, job: _Job, augmented: Augmented) -> None:
         camera = self._cameras[job.camera]
