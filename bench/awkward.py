@@ -19,7 +19,7 @@ from classaug_ros.fusion import Scores, naive, naive_evidence
 from classaug_ros.gpu.decider import GpuDecider
 from classaug_ros.gpu.naive import colors, prepare
 from classaug_ros.gpu.preprocess import Preprocess
-from classaug_ros.gpu.slots import Download
+from classaug_ros.gpu.transfers import Download
 from classaug_ros.images import Frame
 from classaug_ros.labels import LabelMap, LabelSpace
 from classaug_ros.models import InputSpec, Model, ModelCard, OutputKind, OutputSpec, Upsampling

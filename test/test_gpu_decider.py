@@ -20,8 +20,8 @@ from aot import TARGETS, compile_launches  # noqa: E402
 
 from classaug_ros.decision import Decision  # noqa: E402
 from classaug_ros.encodings import ENCODINGS, Layout  # noqa: E402
-from classaug_ros.errors import ConfigError  # noqa: E402
 from classaug_ros.fusion import naive  # noqa: E402
+from classaug_ros.gpu import bending as bending_kernels  # noqa: E402
 from classaug_ros.gpu import evidence as evidence_kernels  # noqa: E402
 from classaug_ros.gpu import fusion as fusion_kernels  # noqa: E402
 from classaug_ros.gpu import join as join_kernels  # noqa: E402
@@ -121,7 +121,8 @@ def launches(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The name of the kernel of each launch, which is made as ever."""
     names: list[str] = []
     kernels = evidence_kernels.pool, evidence_kernels.score, fusion_kernels.fuse_labels, fusion_kernels.fuse_scores
-    for kernel in (*kernels, join_kernels.join):
+    bending = bending_kernels.spread, bending_kernels.bend, bending_kernels.smooth, bending_kernels.compare
+    for kernel in (*kernels, *bending, join_kernels.join):
         monkeypatch.setattr(kernel, "run", counted(kernel.run, kernel.__name__, names))
     return names
 
@@ -282,12 +283,17 @@ def test_a_fault_is_reported_with_its_model(town: Town, kinds: tuple[Kind, Kind]
     assert result.fault.tolist() == [1, 2, 4]
 
 
-def test_contours_are_refused(town: Town) -> None:
-    rules = town.rules(["probability"])
-    cards = [model.card for model in town.models[:2]]
-    result = poisoned(1, SIZE, rules, ())
-    with pytest.raises(ConfigError, match=r"^contours are found on the CPU only; leave contours off, or set device to cpu$"):
-        GpuDecider(cards, rules, Decision(contours=True), SIZE, Layout(3, 0, 1, 2), result, alpha=ALPHA)
+@pytest.mark.parametrize("decision", [Decision("main"), Decision(min_confidence=0.4)], ids=["main", "sure"])
+@pytest.mark.parametrize("count", [1, 2], ids=["one sub model", "two"])
+def test_labels_that_follow_contours(town: Town, count: int, decision: Decision, launches: list[str]) -> None:
+    rules: RuleSet = town.rules(["probability"] * count)
+    plain = decided(town.pipelines[count - 1], rules, decision, wanted=())
+    launches.clear()
+    both = decided(town.pipelines[count - 1], rules, replace(decision, contours=True), times=2)
+    assert_equal(both, confidence=1)
+    assert not torch.equal(both.found.label, plain.found.label)
+    alone = ["pool", "score", "spread", "bend", "smooth", "compare", "fuse_scores"]
+    assert launches == 2 * (alone if count == 1 else [*alone, *alone, "join"])
 
 
 @pytest.mark.parametrize("batch", [1, 3])

@@ -293,6 +293,8 @@ def test_the_worker_runs_cameras_that_wait_at_once_as_one_batch(
         for name in cameras:
             counts = settled(worker, name)
             assert (counts.failed, counts.published + counts.dropped) == (0, 4)
+        worker.intake("left").receive(np.zeros((*SIZE, 3), np.uint8))
+        assert settled(worker, "left").failed == 1
         worker.stop()
         assert max(batches) > 1
         for name in cameras:

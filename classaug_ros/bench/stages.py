@@ -13,7 +13,8 @@ from classaug_ros.engines.interface import DeviceEngine
 from classaug_ros.gpu.decider import GpuDecider
 from classaug_ros.gpu.options import GpuOptions
 from classaug_ros.gpu.preprocess import Preprocess
-from classaug_ros.gpu.slots import Download, Slot, Streams
+from classaug_ros.gpu.slots import Slot, Streams
+from classaug_ros.gpu.transfers import Download
 from classaug_ros.images import Frame
 from classaug_ros.models import ModelCard
 from classaug_ros.path import Terms, Wanted

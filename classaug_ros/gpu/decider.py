@@ -9,7 +9,7 @@ import torch
 
 from classaug_ros.decision import Decision
 from classaug_ros.encodings import Layout
-from classaug_ros.errors import ConfigError
+from classaug_ros.gpu.contours import Contours
 from classaug_ros.gpu.evidence import EvidenceScores
 from classaug_ros.gpu.fusion import Result, ScoreFusion, TableFusion
 from classaug_ros.gpu.join import Join
@@ -25,12 +25,6 @@ class _How(TypedDict):
     alpha: float
     min_confidence: float
     device: torch.device
-
-
-def refuse_contours(decision: Decision) -> None:
-    """Raise ConfigError where labels are to follow contours, which no kernel does yet."""
-    if decision.contours:
-        raise ConfigError("contours are found on the CPU only; leave contours off, or set device to cpu")
 
 
 class GpuDecider:
@@ -62,12 +56,8 @@ class GpuDecider:
             layout: how their bytes lie.
             result: what calls fill; what is None in it is not wanted.
             alpha: weight of the colours in the overlay, 0..1.
-
-        Raises:
-            ConfigError: contours are asked for.
         """
-        refuse_contours(decision)
-        self._models, self._rules, self._prefer = models, rules, decision.prefer
+        self._models, self._rules, self._decision = models, rules, decision
         self._size, self._layout, self._result = size, layout, result
         last: _How = {"alpha": alpha, "min_confidence": decision.min_confidence, "device": result.label.device}
         self._steps = [self._alone(0, result, last)] if len(rules.rules) == 1 else self._several(last)
@@ -97,15 +87,21 @@ class GpuDecider:
         device, batch = how["device"], len(result.label)
         sure = result.confidence is not None or how["min_confidence"] > 0
         scores = EvidenceScores(
-            (main, sub), rules.evidence, self._prefer, self._size, device, batch, posterior=sure, bits=bits
+            (main, sub), rules.evidence, self._decision.prefer, self._size, device, batch, posterior=sure, bits=bits
         )
         space, convention, shape = rules.output, scores.convention, (scores.scores.shape[2], scores.scores.shape[3])
         painted = space.palette(), space.unlabelled
         fusion = ScoreFusion(convention, rules.evidence.groups, *painted, self._size, self._layout, shape=shape, **how)
 
+        contours = None
+        if self._decision.contours:
+            on = self._size, self._layout, device, batch
+            contours = Contours(len(rules.evidence.groups), shape, convention, *on)
+
         def launch(outputs: Sequence[torch.Tensor], frames: torch.Tensor, step: int) -> None:
             scores(outputs[0], outputs[1 + number], result.fault)
-            fusion(scores.scores, scores.posterior, frames, step, result)
+            bent = None if contours is None else contours(scores.scores, frames, step)
+            fusion(scores.scores, scores.posterior, frames, step, result, bent)
 
         return launch
 

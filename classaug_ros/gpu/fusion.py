@@ -19,8 +19,9 @@ import triton.language as tl
 from numpy.typing import NDArray
 
 from classaug_ros.encodings import Layout
+from classaug_ros.gpu.guided import GUIDED, Bent, guided_winners
 from classaug_ros.gpu.painting import Canvas, Paint, Result, paint_tile, pixels_of, tile_of
-from classaug_ros.gpu.winners import LABELED, Samples, corners_of, interpolate, plane_of, winners
+from classaug_ros.gpu.winners import LABELED, REGISTERS, Samples, corners_of, interpolate, plane_of, winners
 from classaug_ros.models import ModelCard, Upsampling
 from classaug_ros.rules import Rules
 
@@ -63,6 +64,7 @@ def fuse_labels(
 @triton.jit
 def fuse_scores(
     scores,
+    bent,
     posterior,
     shares,
     groups,
@@ -82,6 +84,7 @@ def fuse_scores(
 
     Args:
         scores: a ``Source``.
+        bent: a ``Bent``, the scores that follow the image's edges, by which pixels are labelled; or None.
         posterior: N x G x h x w float32, or None where neither ``confidence`` nor ``least`` is asked for.
         shares: G.
         groups: int32, of each class.
@@ -98,7 +101,7 @@ def fuse_scores(
         WORDS: see there.
     """
     tile = tile_of(height, width)
-    ids = winners(scores, tile, fault, HOW)
+    ids = winners(scores, tile, fault, HOW) if bent is None else guided_winners(bent, view, tile, LAYOUT)
     pixel, inside = pixels_of(tile)
     if posterior is not None:
         plane = plane_of(scores, HOW)
@@ -217,7 +220,13 @@ class ScoreFusion:
         self._least, self._unlabelled = math.ceil(255 * min_confidence), unlabelled  # confidences are whole numbers
 
     def __call__(
-        self, scores: torch.Tensor, posterior: torch.Tensor | None, frames: torch.Tensor, step: int, result: Result
+        self,
+        scores: torch.Tensor,
+        posterior: torch.Tensor | None,
+        frames: torch.Tensor,
+        step: int,
+        result: Result,
+        bent: Bent | None = None,
     ) -> None:
         """Fill ``result``, whose fault stays as it is.
 
@@ -227,6 +236,7 @@ class ScoreFusion:
             frames: N x bytes uint8, contiguous.
             step: bytes from a row to the next.
             result: what is wanted.
+            bent: from ``Contours``, of the same scores and frames, where labels are to follow the image's edges.
 
         Raises:
             ValueError: one of them does not fit the others.
@@ -242,6 +252,7 @@ class ScoreFusion:
         self._canvas.launch(
             fuse_scores,
             self._samples.source(scores, batch, 0),
+            bent,
             posterior if sure else None,
             0 if posterior is None else posterior.shape[1],
             self._groups,
@@ -253,5 +264,6 @@ class ScoreFusion:
             frames=frames,
             step=step,
             result=result,
+            registers=REGISTERS if bent is None else GUIDED,
             HOW=self._samples.how,
         )

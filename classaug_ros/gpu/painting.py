@@ -163,7 +163,16 @@ class Canvas:
         self._palette = packed_palette(palette, device)
         self._weight = round(alpha * 256)
 
-    def launch(self, kernel: Any, *arguments: Any, frames: torch.Tensor, step: int, result: Result, **how: Any) -> None:
+    def launch(
+        self,
+        kernel: Any,
+        *arguments: Any,
+        frames: torch.Tensor,
+        step: int,
+        result: Result,
+        registers: int = REGISTERS,
+        **how: Any,
+    ) -> None:
         """Launch a kernel for all tiles of all frames, with what all kernels take beside their own arguments."""
         self._check(frames, step, result)
         height, width = self._size
@@ -178,7 +187,7 @@ class Canvas:
             WORDS=in_words(result.color, result.overlay),
             num_warps=WARPS,
             num_stages=1,
-            maxnreg=REGISTERS,
+            maxnreg=registers,
             enable_fp_fusion=False,  # a multiply-add rounds once: other ties than on the CPU
         )
 
@@ -191,10 +200,8 @@ class Canvas:
             tensor: torch.Tensor | None = getattr(result, name)
             if tensor is not None and (tuple(tensor.shape) != shape or not tensor.is_contiguous()):
                 raise ValueError(f"{name} is {tuple(tensor.shape)}, expected {shape}, contiguous")
-        need = (height - 1) * step + width * self._layout.stride
-        rows, length = frames.shape
-        if result.overlay is not None and (rows != batch or length < need or not frames.is_contiguous()):
-            raise ValueError(f"frames are {rows} x {length} bytes, expected {batch} x {need} at least, contiguous")
+        if result.overlay is not None:
+            check_frames(frames, step, batch, self._size, self._layout)
 
 
 class Paint:
@@ -226,6 +233,14 @@ class Paint:
             ValueError: one of them does not fit the size.
         """
         self._canvas.launch(paint_labels, result.label, frames=frames, step=step, result=result)
+
+
+def check_frames(frames: torch.Tensor, step: int, batch: int, size: tuple[int, int], layout: Layout) -> None:
+    """Raise ValueError where so many frames of a size would be read past their end."""
+    need = (size[0] - 1) * step + size[1] * layout.stride
+    rows, length = frames.shape
+    if rows != batch or length < need or not frames.is_contiguous():
+        raise ValueError(f"frames are {rows} x {length} bytes, expected {batch} x {need} at least, contiguous")
 
 
 def packed_palette(palette: NDArray[np.uint8], device: torch.device) -> torch.Tensor:

@@ -3,7 +3,7 @@
 Scores are hardly ever interpolated. A pixel lies in a cell of four samples, and its scores are convex combinations of
 theirs, a * (1 - w) + b * w along each axis, in floating point too: every product and every sum rounds monotonically, so
 a class that is at no corner above another is nowhere above it, and each result is sum(W * s) with W >= 0 and each term
-off by at most 4 * 2^-24 of itself. A class that is below another at every corner by more than that (see ``_reach``) is
+off by at most 4 * 2^-24 of itself. A class that is below another at every corner by more than that (see ``reach``) is
 strictly below it in the whole cell, ties by rounding and by underflow included, and never wins there.
 
 So a tile first looks at its cells alone, of which there are far fewer (1920x1080 of 128x256 scores: 30 to 1024 pixels):
@@ -197,10 +197,8 @@ def winners(source, tile, fault, HOW: tl.constexpr):
                 for chunk in range(0, classes, _CHUNK):
                     rest = _candidates(scores, chunk, classes, plane, cells, leader, HOW)
                     while rest != 0:
-                        lowest = rest & -rest
-                        exponent = lowest.to(tl.float32).to(tl.int32, bitcast=True) >> 23
-                        chosen = chunk + (exponent & 255) - 127
-                        rest ^= lowest
+                        chosen = chunk + lowest_bit(rest)
+                        rest &= rest - 1
                         score = interpolate(scores, chosen * plane, corners)
                         label = tl.where(score > best, chosen, label)
                         best = tl.maximum(score, best)
@@ -267,7 +265,7 @@ def _leaders(scores, classes, plane, cells, HOW: tl.constexpr):
     greatest = tl.max(low, 0)
     first = tl.min(tl.where(low == greatest[None, :], leader, classes - 1), 0)
     rivals = tl.where(leader == first[None, :], others, tl.maximum(others, high))
-    state = tl.where(tl.max(rivals, 0) < _reach(greatest), first, -1)
+    state = tl.where(tl.max(rivals, 0) < reach(greatest), first, -1)
     return first, tl.where(tl.min(sound, 0) == 1, state, -2)
 
 
@@ -275,7 +273,7 @@ def _leaders(scores, classes, plane, cells, HOW: tl.constexpr):
 def _candidates(scores, chunk, classes, plane, cells, leader, HOW: tl.constexpr):
     """Return which of 32 classes are in some cell not below its leader at all corners, bit k for ``chunk`` + k."""
     a, b, c, d = _four(scores, leader[None, :] * plane, cells, True)
-    a, b, c, d = _reach(a), _reach(b), _reach(c), _reach(d)
+    a, b, c, d = reach(a), reach(b), reach(c), reach(d)
     bits = tl.full((HOW[2], HOW[1]), 0, tl.int32)
     for k in range(chunk, tl.minimum(chunk + _CHUNK, classes), HOW[2]):
         ids = (k + tl.arange(0, HOW[2]))[:, None]
@@ -284,6 +282,13 @@ def _candidates(scores, chunk, classes, plane, cells, leader, HOW: tl.constexpr)
         possible = there & ((one >= a) | (two >= b) | (three >= c) | (four >= d))
         bits |= possible.to(tl.int32) << (ids - chunk)
     return tl.reduce_or(tl.sum(bits, 0), 0)  # no two rows have a bit in common
+
+
+@triton.jit
+def lowest_bit(bits):
+    """Return the number of the lowest bit that is set, 0..31."""
+    exponent = (bits & -bits).to(tl.float32).to(tl.int32, bitcast=True) >> 23
+    return (exponent & 255) - 127
 
 
 @triton.jit
@@ -340,7 +345,7 @@ def interpolate(scores, start, corners):
 
 
 @triton.jit
-def _reach(score):
+def reach(score):
     """Return what a score has to be below at every corner of a cell to stay below another in all of it.
 
     Interpolation is off by at most 2.4e-7 of the sizes of both scores. Of a score that is below, either the size is at
