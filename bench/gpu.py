@@ -65,7 +65,9 @@ def main() -> int:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser("gpu.sh", description="Shows on a GPU what only a GPU can show.")
-    parser.add_argument("--device", default="cuda", help="cuda (default), cuda:1, say, or cpu: Triton's interpreter")
+    parser.add_argument(
+        "--device", choices=("cpu", "cuda"), default="cuda", help="cuda (default), or cpu: Triton's interpreter"
+    )
     parser.add_argument("--small", action="store_true", help="tiny models and frames, a few rounds")
     parser.add_argument("--only", nargs="+", choices=SECONDS, metavar="STEP", help=f"some of {', '.join(SECONDS)}")
     parser.add_argument("--step", choices=SECONDS, help=argparse.SUPPRESS)

@@ -3,7 +3,7 @@
 # memory stay flat, what do errors say. A short table comes last; everything is in gpu.json, in $OUT or ./gpu-bench.
 #
 #   bench/gpu.sh                            everything, on the first GPU
-#   bench/gpu.sh --device cuda:1            on another one
+#   CUDA_VISIBLE_DEVICES=1 bench/gpu.sh     on another one
 #   bench/gpu.sh --only models bench        some steps; see --help
 #   bench/gpu.sh --device cpu --small       what can be run without a GPU, at tiny sizes, in Triton's interpreter: its times mean nothing
 #   PYTHON=python3.12 bench/gpu.sh          another Python

@@ -52,6 +52,32 @@ def shown(value: object) -> str:
     return _short.repr(value)
 
 
+def first_line(error: BaseException | str) -> str:
+    """Return the first line of what an error says; the kind of error where it says nothing."""
+    return str(error).strip().partition("\n")[0] or type(error).__name__
+
+
+def missing(error: ModuleNotFoundError, who: str, extra: str) -> str:
+    """Return in a line that a library is not installed, and how to get it.
+
+    Args:
+        error: what importing it raised.
+        who: what needs it.
+        extra: the extra of this package that brings it.
+
+    Raises:
+        ModuleNotFoundError: ``error``, where the module is one of this package.
+    """
+    name = error.name or str(error)
+    if name.startswith("classaug_ros"):
+        raise error
+    get = f"pip install 'classaug_ros[{extra}]' (from a checkout: pip install '.[{extra}]')"
+    if name.startswith("tensorrt"):
+        get = "on a Jetson install python3-libnvinfer, elsewhere pip install tensorrt; a .pt2 model needs neither"
+    names = "'tensorrt' or 'tensorrt_rtx'" if name == "tensorrt_rtx" else repr(name)  # the first was tried before
+    return f"there is no Python module {names} here, which {who} needs: {get}"
+
+
 def listed(names: Collection[str], otherwise: str = "none") -> str:
     """Return the first ``LISTED`` names with commas between, and how many more there are; ``otherwise`` for none."""
     first = [

@@ -102,6 +102,10 @@ class Model:
     card: ModelCard
     fingerprint: str
 
+    def unchanged(self) -> bool:
+        """Tell whether the file, read again, is what it was; ConfigError where it cannot be read."""
+        return _fingerprint(self.path, self.card) == self.fingerprint
+
 
 def load_model(path: Path, card: Path | None = None) -> Model:
     """Find a model file and read its card, ``model.yaml`` beside it unless ``card`` names another.

@@ -90,11 +90,16 @@ class Sidecar:
         if len(batch) != 3:
             raise ConfigError(f"{path}: batch: expected three numbers, found {len(batch)}")
         precisions: tuple[Precision, ...] = ("fp16", "fp32")
+        precision = top.choice("precision", precisions)
+        try:
+            options = BuildOptions(precision, (batch[0], batch[1], batch[2]))
+        except ConfigError as error:
+            raise ConfigError(f"{path}: {error}") from None
         return cls(
             top.get("source", str),
             top.get("model", str),
             top.get("card", str),
-            BuildOptions(top.choice("precision", precisions), (batch[0], batch[1], batch[2])),
+            options,
             Machine(top.get("tensorrt", str), top.get("gpu", str), top.get("capability", str)),
             top.get("engine", str),
         )

@@ -133,7 +133,7 @@ def _used(tree: ast.AST) -> Iterator[tuple[str, str]]:
             yield (OBJECTS[name], node.attr)
 
 
-OURS = {"errors"}
+OURS = {"errors", "quiet"}
 """Methods of ours in classes derived from TensorRT's."""
 
 

@@ -32,8 +32,6 @@ from classaug_ros.models import Model, load_model
 from classaug_ros.sidecar import BuildOptions, Machine, Sidecar, sidecar_of
 
 torch = pytest.importorskip("torch")
-if torch.cuda.is_available():
-    pytest.skip("engines are built for the GPU there is: these tests are of machines without", allow_module_level=True)
 
 PROJECT = Path(__file__).resolve().parents[1]
 DEMO = PROJECT / "classaug_ros/demo/models"
@@ -53,6 +51,10 @@ def find_or_build() -> Callable[..., tuple[Path, bytes]]:
     """``find_or_build`` for no GPU."""
     pytest.importorskip("tensorrt_rtx")
     from classaug_ros.engines.build import find_or_build
+    from classaug_ros.engines.trt import trt
+
+    if trt.__name__ != "tensorrt_rtx":
+        pytest.skip("TensorRT builds for the GPU there is only")
 
     def run(model: Model, path: Path, *log: Any, **options: Any) -> tuple[Path, bytes]:
         wanted = options.pop("options", BuildOptions())
@@ -257,6 +259,7 @@ def change(path: Path, **entries: object) -> None:
             {"gpu": "NVIDIA X", "capability": "8.9"},
             "it was built for an NVIDIA X of compute capability 8.9, here is no GPU",
         ),
+        ({"batch": [2, 1, 4]}, "a.engine.yaml: batch 2 1 4: expected least, best and most images at a time, 1 to 64"),
         ({"batch": [1, 2]}, "a.engine.yaml: batch: expected three numbers, found 2"),
         ({"gpu": None}, "a.engine.yaml: gpu: expected str, found no such key"),
         ({"note": "x"}, "a.engine.yaml: unknown key 'note'"),
@@ -443,6 +446,38 @@ def test_a_build_that_is_interrupted_ends_and_leaves_nothing(
     assert not (tmp_path / "out").exists()
 
 
+def test_a_model_that_changes_while_its_engine_is_built_makes_none(
+    model: Model, tmp_path: Path, find_or_build: Callable[..., tuple[Path, bytes]]
+) -> None:
+    """The engine would be of a file that its sidecar does not tell of."""
+
+    def change_it(_: str) -> None:
+        write_model(model.path.parent, CLASSES, SIZE, seed=9)
+
+    with pytest.raises(EngineError, match=rf"^{model.path}: was changed while its engine was built; try again$"):
+        find_or_build(model, tmp_path / "out" / "a.engine", change_it)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.usefixtures("cache")
+def test_waiting_for_another_process_ends_at_the_first_ctrl_c(
+    model: Model, find_or_build: Callable[..., tuple[Path, bytes]]
+) -> None:
+    from classaug_ros.engines.build import Building
+
+    building = Building()
+    path, _ = find_or_build(model, None)
+
+    def log(line: str) -> None:
+        assert "another process is building it" in line
+        building.interrupted.set()
+
+    with path.with_suffix(".lock").open("wb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(KeyboardInterrupt):
+            find_or_build(model, None, log, building=building)
+
+
 def test_an_operator_that_tensorrt_lacks_is_named_in_one_line(
     tmp_path: Path, find_or_build: Callable[..., tuple[Path, bytes]], capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -504,6 +539,30 @@ def test_an_engine_beside_its_model_leaves_the_folder_s_model_what_it_was(model:
     assert load_model(model.path.parent) == model
 
 
+def test_a_corrected_card_is_written_over_the_old_one_by_force(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "made" / "a.engine"
+    assert command(tiny_model(tmp_path / "net", CLASSES, SIZE).path, "--output", path) == 0
+    corrected = tiny_model(tmp_path / "net", CLASSES, SIZE, upsample="asymmetric")
+    capsys.readouterr()
+    assert "made/model.yaml: is another card than" in refusal(capsys, corrected.path, "--output", path)
+    assert command(corrected.path, "--output", path, "--force") == 0
+    made = load_model(path)
+    assert (made.card, made.fingerprint) == (corrected.card, corrected.fingerprint)
+
+
+def test_the_model_s_own_card_is_not_written_over(
+    model: Model, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = write_model(tmp_path / "other", CLASSES, SIZE, upsample="asymmetric") / "model.yaml"
+    own = model.path.with_name("model.yaml")
+    before = own.read_bytes()
+    said = refusal(capsys, model.path, "--card", other, "--output", model.path.with_name("a.engine"), "--force")
+    assert said.startswith(f"{own}: is another card than {other}; name a file in another folder")
+    assert own.read_bytes() == before
+
+
 def refusal(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
     assert command(*arguments) == 2
     said = capsys.readouterr()
@@ -511,20 +570,26 @@ def refusal(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
     return said.err.removeprefix("classaug build-engine: ").strip()
 
 
-def test_mistakes_of_the_command_are_one_line(model: Model, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.skipif(torch.cuda.is_available(), reason="of machines without a GPU")
+def test_without_a_gpu_the_command_wants_to_know_where(model: Model, capsys: pytest.CaptureFixture[str]) -> None:
     assert refusal(capsys, model.path) == (
         "there is no GPU here, so that the engine is for another machine: name its file by --output"
     )
+
+
+def test_mistakes_of_the_command_are_one_line(model: Model, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     name = tmp_path / "model.onnx"
     assert refusal(capsys, model.path, "--output", name) == f"{name}: expected a file ending in .engine"
     other = write_model(tmp_path / "other", CLASSES, SIZE, upsample="asymmetric")
     assert refusal(capsys, model.path, "--output", other / "a.engine") == (
-        f"{other}/model.yaml: is the card of another model; name a file in another folder"
+        f"{other}/model.yaml: is another card than {model.path.parent}/model.yaml; name a file in another folder, or "
+        "write over it by --force"
     )
     (other / "model.yaml").unlink()
     write_classes(other / "classes.csv", "xyz")
     assert refusal(capsys, model.path, "--output", other / "a.engine") == (
-        f"{other}/classes.csv: are the classes of another model; name a file in another folder"
+        f"{other}/classes.csv: are other classes than {model.path.parent}/classes.csv; name a file in another folder, "
+        "or write over it by --force"
     )
     assert refusal(capsys, model.path, "--output", tmp_path / "a.engine", "--batch", 3, 2, 1).startswith(
         "batch 3 2 1: "
@@ -562,8 +627,9 @@ def test_without_tensorrt_the_command_says_what_to_install(
         monkeypatch.setitem(sys.modules, module, None)
     assert classaug(["build-engine", str(model.path), "--output", str(tmp_path / "a.engine")]) == 2
     assert capsys.readouterr().err == (
-        f"classaug build-engine: {model.path}: there is no Python module 'tensorrt_rtx' here, which building engines "
-        "needs: on a Jetson install python3-libnvinfer, elsewhere pip install tensorrt; a .pt2 model needs neither\n"
+        f"classaug build-engine: {model.path}: there is no Python module 'tensorrt' or 'tensorrt_rtx' here, which "
+        "building engines needs: on a Jetson install python3-libnvinfer, elsewhere pip install tensorrt; a .pt2 "
+        "model needs neither\n"
     )
 
 

@@ -192,6 +192,17 @@ def test_something_else_than_a_model_is_refused(
     assert "m.onnx: ONNX Runtime cannot load it" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("suffix", [".pt2", ".engine"])
+def test_programs_and_engines_have_the_card_of_their_onnx_file(
+    suffix: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = tmp_path / f"m{suffix}"
+    assert classaug(["card", str(model)]) == 2
+    assert capsys.readouterr().err == (
+        f"classaug card: {model}: expected an ONNX file; take the card of the same network's, or write it\n"
+    )
+
+
 def test_a_terminal_is_asked_until_the_answer_fits(tmp_path: Path, classes: Path) -> None:
     model = plain(tmp_path / "net", dynamic=True)
     answers = ["cats.csv", str(classes), "10 by 6", "10x6", "gbr", "bgr", "1 2 3", "0 0.5", "half_pixel"]

@@ -184,6 +184,24 @@ def test_help_tells_every_option_and_loads_nothing_heavy(command: str) -> None:
     assert not HEAVY.intersection(modules.split())
 
 
+def test_of_libraries_warnings_alone_are_shown() -> None:
+    """As PyTorch tells statistics where its loading was interrupted."""
+    program = """
+import logging
+from classaug_ros.cli import main
+main(["learn", "--task", "t", "--output", "o"])
+for name in ("classaug_ros.learning", "torch.x"):
+    logging.getLogger(name).info("info of %s", name)
+    logging.getLogger(name).warning("warning of %s", name)
+"""
+    ran = subprocess.run([sys.executable, "-c", program], cwd=PROJECT, capture_output=True, text=True, check=True)
+    assert ran.stderr.splitlines()[1:] == [
+        "info of classaug_ros.learning",
+        "warning of classaug_ros.learning",
+        "warning of torch.x",
+    ]
+
+
 def test_help_and_version_of_the_program() -> None:
     result = program("--help")
     assert result.returncode == 0
@@ -261,6 +279,10 @@ def test_learning_needs_models_and_data_or_counts(world: World, capsys: pytest.C
         (["--main", "m", "--sub", "s"], "classaug learn: give --main, --sub and --dataset, or --from-counts\n"),
         (["--from-counts", "c", "--main", "m"], "classaug learn: --from-counts runs no model: leave out --main, --sub"),
         (["--from-counts", "c", "--limit", "3"], "classaug learn: --from-counts runs no model: leave out"),
+        (
+            ["--from-counts", "c", "--device", "cuda"],
+            "classaug learn: --from-counts runs no model: leave out --device cuda",
+        ),
         (["--from-counts", "c", "--counts", "d"], "classaug learn: --from-counts runs no model: leave out"),
     ):
         assert classaug([*start, *more]) == 2

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from classaug_ros.errors import ConfigError, listed, shown
+from classaug_ros.errors import ConfigError, first_line, listed, missing, shown
 from classaug_ros.labels import LabelSpace
 from classaug_ros.models import ModelCard
 from classaug_ros.rules import Rules
@@ -32,6 +32,30 @@ def test_short_values_are_quoted_as_they_are(value: object) -> None:
 )
 def test_long_values_are_quoted_in_short(value: object) -> None:
     assert 1 < len(shown(value)) < 400
+
+
+def test_the_first_line_of_an_error_is_told() -> None:
+    assert first_line(ValueError("\n one\ntwo")) == "one"
+    assert first_line("one\ntwo") == "one"
+    assert first_line(ValueError()) == "ValueError"
+
+
+@pytest.mark.parametrize(
+    ("module", "message"),
+    [
+        ("torch", "'torch' here, which it needs: pip install 'classaug_ros[x]' (from a checkout: pip install '.[x]')"),
+        ("tensorrt_rtx", "'tensorrt' or 'tensorrt_rtx' here, which it needs: on a Jetson install python3-libnvinfer, "),
+        ("tensorrt_libs", "'tensorrt_libs' here, which it needs: on a Jetson install python3-libnvinfer, "),
+    ],
+)
+def test_a_library_that_is_missing_is_told_with_how_to_get_it(module: str, message: str) -> None:
+    error = ModuleNotFoundError(f"No module named {module!r}", name=module)
+    assert missing(error, "it", "x").startswith(f"there is no Python module {message}")
+
+
+def test_a_module_of_ours_is_none_to_install() -> None:
+    with pytest.raises(ModuleNotFoundError):
+        missing(ModuleNotFoundError("no", name="classaug_ros.x"), "it", "x")
 
 
 def test_a_long_list_of_names_ends_in_their_number() -> None:

@@ -24,7 +24,7 @@ from classaug_ros.gpu import bending, contours, fusion  # noqa: E402
 from classaug_ros.gpu.contours import Contours  # noqa: E402
 from classaug_ros.gpu.fusion import Result, ScoreFusion  # noqa: E402
 from classaug_ros.gpu.guided import GREY, GUIDED, Bent  # noqa: E402
-from classaug_ros.gpu.winners import Samples  # noqa: E402
+from classaug_ros.gpu.samples import Samples  # noqa: E402
 from classaug_ros.images import Frame  # noqa: E402
 from classaug_ros.models import Upsampling  # noqa: E402
 

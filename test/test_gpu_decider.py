@@ -22,12 +22,13 @@ from classaug_ros.decision import Decision  # noqa: E402
 from classaug_ros.encodings import ENCODINGS, Layout  # noqa: E402
 from classaug_ros.fusion import naive  # noqa: E402
 from classaug_ros.gpu import bending as bending_kernels  # noqa: E402
-from classaug_ros.gpu import evidence as evidence_kernels  # noqa: E402
 from classaug_ros.gpu import fusion as fusion_kernels  # noqa: E402
 from classaug_ros.gpu import join as join_kernels  # noqa: E402
 from classaug_ros.gpu.decider import GpuDecider  # noqa: E402
 from classaug_ros.gpu.fusion import Result  # noqa: E402
 from classaug_ros.gpu.join import Join  # noqa: E402
+from classaug_ros.gpu.pooling import pool  # noqa: E402
+from classaug_ros.gpu.scores import score  # noqa: E402
 from classaug_ros.images import Frame  # noqa: E402
 from classaug_ros.models import Model  # noqa: E402
 from classaug_ros.pipeline import Augmented, Pipeline  # noqa: E402
@@ -120,7 +121,7 @@ def city(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
 def launches(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The name of the kernel of each launch, which is made as ever."""
     names: list[str] = []
-    kernels = evidence_kernels.pool, evidence_kernels.score, fusion_kernels.fuse_labels, fusion_kernels.fuse_scores
+    kernels = pool, score, fusion_kernels.fuse_labels, fusion_kernels.fuse_scores
     bending = bending_kernels.spread, bending_kernels.bend, bending_kernels.smooth, bending_kernels.compare
     for kernel in (*kernels, *bending, join_kernels.join):
         monkeypatch.setattr(kernel, "run", counted(kernel.run, kernel.__name__, names))

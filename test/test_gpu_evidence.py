@@ -20,8 +20,9 @@ from aot import TARGETS, compile_launches  # noqa: E402
 
 from classaug_ros.branch import LEAST_PROBABILITY  # noqa: E402
 from classaug_ros.fusion import Scores, naive_evidence  # noqa: E402
-from classaug_ros.gpu import evidence as kernels  # noqa: E402
 from classaug_ros.gpu.evidence import EvidenceScores  # noqa: E402
+from classaug_ros.gpu.pooling import pool  # noqa: E402
+from classaug_ros.gpu.scores import score  # noqa: E402
 from classaug_ros.labels import LabelSpace  # noqa: E402
 from classaug_ros.models import InputSpec, ModelCard, OutputKind, OutputSpec, Upsampling  # noqa: E402
 from classaug_ros.rules import Evidence, Prefer  # noqa: E402
@@ -37,7 +38,7 @@ GROUPS = (0, 1, 1, 2, 3, 4)  # of four main classes, two of them in one group, a
 def launches(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The name of the kernel of each launch, which is made as ever."""
     names: list[str] = []
-    for kernel in (kernels.pool, kernels.score):
+    for kernel in (pool, score):
         monkeypatch.setattr(kernel, "run", counted(kernel.run, kernel.__name__, names))
     return names
 

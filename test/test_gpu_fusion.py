@@ -27,7 +27,7 @@ pytest.importorskip("triton")
 
 from classaug_ros.gpu import fusion, painting  # noqa: E402
 from classaug_ros.gpu.fusion import Paint, Result, ScoreFusion, TableFusion  # noqa: E402
-from classaug_ros.gpu.winners import EVERY, LABELS, PRUNED, REGISTERS, Samples  # noqa: E402
+from classaug_ros.gpu.samples import EVERY, LABELS, PRUNED, REGISTERS, Samples  # noqa: E402
 
 CPU = torch.device("cpu")
 CONVENTIONS: tuple[Upsampling, ...] = get_args(Upsampling)

@@ -7,11 +7,15 @@ documented interface. Everything else is TensorRT-RTX itself.
 from __future__ import annotations
 
 import hashlib
+import importlib
 import importlib.util
 import logging
+import os
 import re
 import shutil
+import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from importlib.metadata import distribution
 from pathlib import Path
@@ -22,7 +26,7 @@ import pytest
 import tensorrtnames
 from tinymodels import tiny_model, write_model
 
-from classaug_ros.engines import BuildOptions, load_device_engine, load_engine
+from classaug_ros.engines import BuildOptions, load_device_engine, load_engine, needs
 from classaug_ros.errors import EngineError, OutputError
 from classaug_ros.models import Model, load_model
 from classaug_ros.sidecar import Machine, Sidecar, sidecar_of
@@ -178,6 +182,65 @@ def test_an_error_is_raised_though_the_call_says_it_succeeded() -> None:
         call("what", lambda: not succeed(), forgiving=True)
     assert call("what", lambda: 0) == 0
     assert call("what", list) == []
+
+
+@needs_rtx
+def test_warnings_of_a_build_are_for_those_who_look(caplog: pytest.LogCaptureFixture) -> None:
+    from classaug_ros.engines.trt import logger, trt
+
+    with caplog.at_level(logging.DEBUG), logger().quiet():
+        logger().log(trt.ILogger.Severity.WARNING, "a weight becomes subnormal")
+    assert [record.levelname for record in caplog.records] == ["DEBUG"]
+
+
+@needs_rtx
+def test_engines_are_built_and_loaded_one_at_a_time(model: Model) -> None:
+    """What TensorRT logs does not tell whose it is."""
+    from classaug_ros.engines.build import Building, build
+    from classaug_ros.engines.trt import ALONE, load
+
+    device, errors = torch.device("cpu"), list[EngineError]()
+
+    def load_nothing() -> None:
+        try:
+            load(model, b"no engine", device)
+        except EngineError as error:
+            errors.append(error)
+
+    threads = [
+        threading.Thread(target=load_nothing),
+        threading.Thread(target=build, args=(model, BuildOptions(), device, Building())),
+    ]
+    with ALONE:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(0.3)
+        assert [thread.is_alive() for thread in threads] == [True, True]
+        assert errors == []
+    for thread in threads:
+        thread.join()
+    assert len(errors) == 1
+
+
+def test_a_module_that_tensorrt_itself_lacks_is_named(
+    model: Model, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """TensorRT-RTX does not take its place."""
+    from classaug_ros.engines import _tensorrt_engine
+
+    (tmp_path / "tensorrt.py").write_text("import tensorrt_of_no_such_name\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "tensorrt", raising=False)
+    monkeypatch.delitem(sys.modules, "classaug_ros.engines.trt", raising=False)
+    monkeypatch.delattr("classaug_ros.engines.trt", raising=False)
+    with pytest.raises(EngineError, match="there is no Python module 'tensorrt_of_no_such_name' here, which TensorRT"):
+        _tensorrt_engine(model, DEVICE, BuildOptions(), no_log)
+
+
+def test_a_module_of_ours_that_is_missing_is_a_defect(model: Model) -> None:
+    with pytest.raises(ModuleNotFoundError), needs(model, "it"):
+        importlib.import_module("classaug_ros.no_such_module")
 
 
 @needs_rtx
@@ -457,33 +520,59 @@ def test_an_engine_runs_on_no_cpu(given: Model) -> None:
 
 
 @without_gpu
-@pytest.mark.parametrize("device", ["cuda", "cuda:0", "cuda:1"])
-def test_without_a_gpu_nothing_is_loaded(device: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "otherwise"),
+    [("a.onnx", "use device cpu"), ("a.pt2", "use device cpu"), ("a.engine", "use the ONNX model, on the CPU")],
+)
+def test_without_a_gpu_nothing_is_loaded(name: str, otherwise: str, tmp_path: Path) -> None:
     """Not even the file is looked at."""
-    missing = Model(tmp_path / "missing.onnx", None, "")  # type: ignore[arg-type]
-    with pytest.raises(
-        EngineError, match=rf"^device {device}: no CUDA device can be used here \(.+\); use device cpu$"
-    ):
-        load_device_engine(missing, device, BuildOptions(), no_log)
+    missing = Model(tmp_path / name, None, "")  # type: ignore[arg-type]
+    with pytest.raises(EngineError, match=rf"^device cuda: no CUDA device can be used here \(.+\); {otherwise}$"):
+        load_device_engine(missing, "cuda", BuildOptions(), no_log)
 
 
-@pytest.mark.parametrize("device", ["gpu", "cuda:", "cuda:x", "CUDA", "", "cpu:0", "cuda:0\n", "mps"])
+@pytest.mark.parametrize("device", ["gpu", "cuda:", "cuda:1", "CUDA", "", "cpu:0", "cuda:0\n", "mps"])
 def test_devices_that_are_none_are_refused(device: str, model: Model) -> None:
-    message = rf"^device {re.escape(repr(device))}: expected cpu, cuda, or the number of a GPU, such as cuda:1$"
+    message = rf"^device {re.escape(repr(device))}: expected cpu or cuda; of several GPUs CUDA_VISIBLE_DEVICES chooses$"
     with pytest.raises(EngineError, match=message):
         load_device_engine(model, device, BuildOptions(), no_log)
 
 
-@pytest.mark.parametrize(("count", "device"), [(1, "cuda:1"), (2, "cuda:5")])
-def test_a_gpu_that_is_not_there_is_named(
-    count: int, device: str, model: Model, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_torch_calls_the_gpu_is_taken_too(monkeypatch: pytest.MonkeyPatch) -> None:
     """As a PyTorch with CUDA has it."""
+    from classaug_ros.engines.device import torch_device
+
     monkeypatch.setattr(torch.cuda, "init", lambda: None)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
-    message = f"^device {device}: there is no such CUDA device here, expected cuda:0 to cuda:{count - 1}$"
-    with pytest.raises(EngineError, match=message):
-        load_device_engine(model, device, BuildOptions(), no_log)
+    device = torch_device("cuda")
+    assert device == torch_device(str(device)) == torch.device("cuda", 0)
+
+
+@pytest.mark.parametrize("problem", ["no compiler", "no headers"])
+def test_a_gpu_that_triton_cannot_compile_for_is_refused(problem: str, tmp_path: Path) -> None:
+    """Triton's own, which is told that there is a GPU, and finds no compiler, or one that fails."""
+    pytest.importorskip("triton")
+    program = """
+import torch
+torch.cuda.is_available = lambda: True
+from triton.backends.nvidia import driver
+driver.library_dirs = list
+driver.CudaDriver.is_active = staticmethod(lambda: True)
+from classaug_ros.engines.device import check_triton
+try:
+    check_triton()
+except Exception as error:
+    print(f"{type(error).__name__}: {error}")
+"""
+    environment = {"PATH": str(tmp_path), "TRITON_CACHE_DIR": str(tmp_path / "cache"), "PYTHONPATH": str(PROJECT)}
+    if problem == "no headers":
+        environment["CC"] = "false"
+        environment["PATH"] = os.environ["PATH"]
+    command = [sys.executable, "-c", program]
+    ran = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    (line,) = ran.stdout.splitlines()
+    assert line.startswith("EngineError: Triton cannot compile for this GPU: ")
+    assert line.endswith("; install gcc and python3-dev")
+    assert ("C compiler" if problem == "no compiler" else "returned non-zero exit status") in line
 
 
 def test_why_there_is_no_gpu_is_told_in_short(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -500,7 +589,7 @@ def test_why_there_is_no_gpu_is_told_in_short(model: Model, monkeypatch: pytest.
 def test_without_torch_one_line_says_what_to_install(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "classaug_ros.engines.device", raising=False)
     monkeypatch.setitem(sys.modules, "torch", None)
-    message = r"there is no Python module 'torch' here, which PyTorch needs: pip install 'classaug_ros\[gpu\]'$"
+    message = r"there is no Python module 'torch' here, which PyTorch needs: pip install 'classaug_ros\[gpu\]' \("
     with pytest.raises(EngineError, match=message):
         load_device_engine(model, "cuda", BuildOptions(), no_log)
 

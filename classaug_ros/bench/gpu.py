@@ -65,7 +65,7 @@ def bench(
         rules: rules learned with both.
         frames: images to run, in turn; all of one size.
         rounds: how often each stage, and each whole frame, is measured.
-        device: ``cuda``, ``cuda:1``, or ``cpu``, where kernels are interpreted.
+        device: ``cuda``, or ``cpu``, where kernels are interpreted.
         combinations: how whole frames are run.
 
     Returns:

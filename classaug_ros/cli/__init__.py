@@ -29,7 +29,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     options = _parser().parse_args(arguments)
     os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")  # what it warns of is told in one line of ours
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    shown = logging.StreamHandler(sys.stderr)
+    shown.addFilter(_is_for_the_user)
+    logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[shown])
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # names of files and classes may be anything
     try:
@@ -47,6 +49,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if problem:
         print(f"classaug {options.command}: {_printable(problem)}", file=sys.stderr)
     return status
+
+
+def _is_for_the_user(record: logging.LogRecord) -> bool:
+    """Tell whether a message is ours or a warning: PyTorch has statistics to tell as it ends."""
+    return record.name.startswith("classaug_ros") or record.levelno >= logging.WARNING
 
 
 def _told(error: Exception, written: bool) -> tuple[int, str]:

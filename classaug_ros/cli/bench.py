@@ -27,7 +27,10 @@ def add(commands: Commands) -> None:
         "--rounds", type=at_least(1, 10**6), default=50, help="measurements of each step (default %(default)s)"
     )
     parser.add_argument(
-        "--device", default="cpu", help="cpu (default), or cuda, or cuda:1, say: what a frame's time goes into on a GPU"
+        "--device",
+        choices=("cpu", "cuda"),
+        default="cpu",
+        help="what a frame's time goes into on the CPU, or on a GPU (default %(default)s)",
     )
     parser.add_argument("--node", action="store_true", help="measure the running node over ROS instead of single steps")
     parser.add_argument(

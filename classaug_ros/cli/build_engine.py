@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+_OTHERWISE = "name a file in another folder, or write over it by --force"
+
 
 def add(commands: Commands) -> None:
     """Add the command."""
@@ -36,7 +38,9 @@ def add(commands: Commands) -> None:
         metavar=("MIN", "OPT", "MAX"),
         help="least, usual and most images at a time (default 1 1 1)",
     )
-    parser.add_argument("--force", action="store_true", help="build it even if there is one with which all agrees")
+    parser.add_argument(
+        "--force", action="store_true", help="build it though there is one, and write over the card beside it"
+    )
 
 
 def _run(options: argparse.Namespace) -> None:
@@ -54,7 +58,7 @@ def _run(options: argparse.Namespace) -> None:
     if options.output:
         if options.output.suffix != ENGINE_SUFFIX:
             raise ConfigError(f"{options.output}: expected a file ending in {ENGINE_SUFFIX}")
-        card = _card_beside(options.output, model, options.card)
+        card = _card_beside(options.output, model, options.card, force=options.force)
         writable(options.output)
     with needs(model, "building engines"):
         from classaug_ros.engines.build import Building, find_or_build
@@ -77,25 +81,26 @@ def _run(options: argparse.Namespace) -> None:
     print(f"engine: {path} ({len(plan) / 1e6:.1f} MB)")
 
 
-def _card_beside(output: Path, model: Model, card: Path | None) -> dict[Path, bytes]:
+def _card_beside(output: Path, model: Model, card: Path | None, *, force: bool) -> dict[Path, bytes]:
     """Return the files that are to be beside an engine and are not yet: its model card and classes.
 
     Raises:
-        ConfigError: there is another model's card, or the classes are in another folder than the card.
+        ConfigError: there is another card, and not to be written over, or the classes are in another folder than it.
     """
     from classaug_ros.files import read_whole
     from classaug_ros.models import CARD_NAME, ModelCard
     from classaug_ros.yamlfile import read_mapping
 
     source, target = card or model.path.with_name(CARD_NAME), output.with_name(CARD_NAME)
-    if target.exists():
+    forced = force and target != model.path.with_name(CARD_NAME)
+    if target.exists() and not forced:
         if ModelCard.load(target).fingerprint != model.card.fingerprint:
-            raise ConfigError(f"{target}: is the card of another model; name a file in another folder")
+            raise ConfigError(f"{target}: is another card than {source}; {_OTHERWISE}")
         return {}
     classes = Path(read_mapping(source)["classes"])
     if classes.name != str(classes):
         raise ConfigError(f"{source}: has its classes in another folder; write a card of the engine to {target} first")
     beside = output.with_name(classes.name)
-    if beside.exists() and read_whole(beside) != read_whole(source.parent / classes):
-        raise ConfigError(f"{beside}: are the classes of another model; name a file in another folder")
+    if beside.exists() and not forced and read_whole(beside) != read_whole(source.parent / classes):
+        raise ConfigError(f"{beside}: are other classes than {source.parent / classes}; {_OTHERWISE}")
     return {target: read_whole(source), beside: read_whole(source.parent / classes)}

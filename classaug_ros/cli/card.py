@@ -48,8 +48,10 @@ def add(commands: Commands) -> None:
 
 def _run(options: argparse.Namespace) -> None:
     from classaug_ros.convert.cards import CLASSES_NAME, complete, interface, refuse_overwriting, run_once, write_card
-    from classaug_ros.models import CARD_NAME, load_model
+    from classaug_ros.models import CARD_NAME, MODEL_SUFFIXES, load_model
 
+    if options.model.suffix in MODEL_SUFFIXES[1:]:
+        raise ConfigError(f"{options.model}: expected an ONNX file; take the card of the same network's, or write it")
     if not options.force:
         refuse_overwriting(options.model.parent, CARD_NAME)
     found = interface(options.model)

@@ -42,6 +42,8 @@ def _run(options: argparse.Namespace) -> None:
     if options.from_counts:
         if options.main or options.sub or options.dataset or options.counts or options.limit:
             raise ConfigError("--from-counts runs no model: leave out --main, --sub, --dataset, --counts and --limit")
+        if options.device != "cpu":
+            raise ConfigError(f"--from-counts runs no model: leave out --device {options.device}")
         counts = merge((str(path), Counts.load(path)) for path in options.from_counts)
     else:
         if not (options.dataset and options.main and options.sub):

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from classaug_ros.errors import ConfigError
+from classaug_ros.errors import ConfigError, missing
 
 if TYPE_CHECKING:
     from classaug_ros.pipeline import Pipeline
@@ -55,10 +55,7 @@ def extra(name: str) -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as error:
-        raise ConfigError(
-            f"there is no Python module {error.name!r} here, which this command needs: pip install "
-            f"'classaug_ros[{name}]' (from a checkout: pip install '.[{name}]')"
-        ) from error
+        raise ConfigError(missing(error, "this command", name)) from error
 
 
 def size(text: str) -> tuple[int, int]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from classaug_ros.engines.checked import CheckedEngine
-from classaug_ros.errors import EngineError
+from classaug_ros.errors import EngineError, first_line, missing
 from classaug_ros.files import read_whole
 from classaug_ros.models import Model
 from classaug_ros.sidecar import ENGINE_SUFFIX, BuildOptions, Machine, Sidecar, sidecar_of
@@ -30,7 +30,7 @@ class Where:
     """Where models run.
 
     Attributes:
-        device: ``cpu``, ``cuda``, or ``cuda:1``, say.
+        device: ``cpu`` or ``cuda``.
         options: how engines are built for a GPU.
     """
 
@@ -76,7 +76,7 @@ def load_device_engine(model: Model, device: str, options: BuildOptions, log: Ca
 
     Args:
         model: the model file and its card. Of an .onnx the TensorRT engine is taken from the cache, or built.
-        device: ``cuda``, or ``cuda:1``, say; ``cpu`` for a .pt2.
+        device: ``cuda``; ``cpu`` for a .pt2.
         options: how an engine is built.
         log: told in one line which engine is used, or why it is built.
 
@@ -88,7 +88,8 @@ def load_device_engine(model: Model, device: str, options: BuildOptions, log: Ca
     with needs(model, "PyTorch"):
         from classaug_ros.engines.device import torch_device
 
-    place = torch_device(device)
+    is_engine = model.path.suffix == ENGINE_SUFFIX
+    place = torch_device(device, otherwise="use the ONNX model, on the CPU" if is_engine else "use device cpu")
     if model.path.suffix == ".pt2":
         from classaug_ros.engines.pt import TorchProgram
 
@@ -134,11 +135,6 @@ def needs(model: Model, what: str) -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as error:
-        get = "pip install 'classaug_ros[gpu]'"
-        if str(error.name).startswith("tensorrt"):
-            get = "on a Jetson install python3-libnvinfer, elsewhere pip install tensorrt; a .pt2 model needs neither"
-        raise EngineError(
-            f"{model.path}: there is no Python module {error.name!r} here, which {what} needs: {get}"
-        ) from error
+        raise EngineError(f"{model.path}: {missing(error, what, 'gpu')}") from error
     except ImportError as error:  # of a library it needs, say
-        raise EngineError(f"{model.path}: {what} cannot be loaded: {str(error).partition(chr(10))[0]}") from error
+        raise EngineError(f"{model.path}: {what} cannot be loaded: {first_line(error)}") from error

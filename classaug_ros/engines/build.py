@@ -11,19 +11,22 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, BinaryIO, NoReturn
 
 import torch
 from tqdm import tqdm
 
 from classaug_ros.engines.device import on
 from classaug_ros.engines.network import network
-from classaug_ros.engines.trt import call, logger, machine, trt
+from classaug_ros.engines.trt import ALONE, call, logger, machine, trt
 from classaug_ros.errors import ConfigError, EngineError
 from classaug_ros.files import kind_of, read_whole, write_all
 from classaug_ros.models import Model
 from classaug_ros.sidecar import ENGINE_SUFFIX, BuildOptions, Sidecar, sidecar_of
 from classaug_ros.yamlfile import fingerprint
+
+POLL = 0.2
+"""Seconds between two looks at whether another process is done with an engine."""
 
 _messages = logging.getLogger(__name__)
 
@@ -67,16 +70,16 @@ def find_or_build(
 
     Raises:
         ConfigError: the file, or the cache, cannot be written.
-        EngineError: the model cannot be made an engine.
+        EngineError: the model cannot be made an engine, or was changed meanwhile.
         KeyboardInterrupt: ``building`` was interrupted.
     """
-    here = machine(device)
+    here, building = machine(device), building or Building()
     wanted = Sidecar(model.path.name, model.fingerprint, model.card.fingerprint, options, here, "")
     lock: AbstractContextManager[None] = nullcontext()
     cache = path is None
     if path is None:
         path = cache_folder() / f"{_key(wanted)}{ENGINE_SUFFIX}"
-        lock = _alone(path.with_suffix(".lock"), log)
+        lock = _alone(path.with_suffix(".lock"), log, building.interrupted)
     with lock:
         reason, plan = ("a new one is asked for", b"") if force else _agreeing(path, wanted)
         if reason is None:
@@ -84,7 +87,9 @@ def find_or_build(
             return path, plan
         log(f"{model.path}: building the TensorRT engine {path}, which may take minutes: {reason}")
         timing = path.with_name(f"{fingerprint(asdict(here))[:16]}.timing") if cache else None
-        plan = build(model, options, device, building or Building(), timing)
+        plan = build(model, options, device, building, timing)
+        if not model.unchanged():
+            raise EngineError(f"{model.path}: was changed while its engine was built; try again")
         written = replace(wanted, engine=hashlib.sha256(plan).hexdigest())
         write_all({path: plan, sidecar_of(path): written.text()})
     return path, plan
@@ -98,7 +103,7 @@ def build(
         raise EngineError(f"{model.path}: TensorRT builds engines on the GPU they are for, and there is none here")
     text = network(model, options)
     what = f"{model.path}: {trt.__name__} {trt.__version__} cannot build an engine from it"
-    with on(device), _Progress(building) as progress:
+    with ALONE, on(device), logger().quiet(), _Progress(building) as progress:
         builder = call(what, trt.Builder, logger())
         definition = call(what, builder.create_network, 1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
         parser = call(what, trt.OnnxParser, definition, logger())
@@ -181,15 +186,23 @@ def _agreeing(path: Path, wanted: Sidecar) -> tuple[str | None, bytes]:
 
 
 @contextmanager
-def _alone(path: Path, log: Callable[[str], None]) -> Iterator[None]:
+def _alone(path: Path, log: Callable[[str], None], interrupted: threading.Event) -> Iterator[None]:
     """Keep other processes that want the same engine waiting: they will find it."""
     with path.open("wb") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not _locked(file):
             log(f"{path.with_suffix(ENGINE_SUFFIX)}: another process is building it; waiting for it")
-            fcntl.flock(file, fcntl.LOCK_EX)
+            while not _locked(file):
+                if interrupted.wait(POLL):
+                    raise KeyboardInterrupt
         yield
+
+
+def _locked(file: BinaryIO) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 class _Progress(trt.IProgressMonitor):  # type: ignore[misc]

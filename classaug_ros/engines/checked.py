@@ -97,6 +97,7 @@ def check_device_input(engine: DeviceEngine, model: Model, shape: tuple[int, ...
         EngineError: it is not float32 N x 3 x height x width, or of a batch that the engine is not for.
     """
     if dtype != "float32" or not engine.inputs[0].admits(shape):
+        _check_batch(engine.inputs[0], model, shape)
         raise EngineError(
             f"{model.path}: expected input float32 {_text(engine.inputs[0].shape)}, found {dtype} {_text(shape)}"
         )
@@ -131,9 +132,20 @@ def _check_input(inputs: tuple[Port, ...], model: Model, shape: tuple[int, ...])
         names = ", ".join(repr(port.name) for port in inputs)
         raise EngineError(f"{model.path}: its inputs are {names}, the card says {name!r}; correct the card")
     if inputs[0].dtype != "float32" or not inputs[0].admits(shape):
+        _check_batch(inputs[0], model, shape)
         raise EngineError(
             f"{model.path}: input {name!r} is {inputs[0].dtype} {_text(inputs[0].shape)}, the card says "
             f"float32 {_text(shape)}; correct the card"
+        )
+
+
+def _check_batch(port: Port, model: Model, shape: tuple[int, ...]) -> None:
+    """Refuse an input of which nothing but the number of images differs, and say what to do about that."""
+    fixed, found = port.shape[0] if port.shape else None, shape[0] if shape else 0
+    if fixed is not None and port.dtype == "float32" and port.admits((fixed, *shape[1:])) and fixed != found:
+        raise EngineError(
+            f"{model.path}: takes batches of {fixed}, not of {found}: export it with a free batch, or build it by "
+            "`classaug build-engine --batch`"
         )
 
 

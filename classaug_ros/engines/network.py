@@ -14,7 +14,7 @@ from onnxruntime.transformers.float16 import convert_float_to_float16
 
 from classaug_ros.engines.checked import check_ports
 from classaug_ros.engines.onnxrt import FATAL_SEVERITY, declared
-from classaug_ros.errors import EngineError
+from classaug_ros.errors import EngineError, first_line
 from classaug_ros.models import Model
 from classaug_ros.sidecar import BuildOptions
 
@@ -120,5 +120,4 @@ def _run(model: Model, work: Callable[..., T], *arguments: Any, **options: Any) 
     try:
         return work(*arguments, **options)
     except Exception as error:  # neither ONNX nor the converter has a base for its exceptions
-        reason = str(error).strip().partition("\n")[0] or type(error).__name__
-        raise EngineError(f"{model.path}: no engine can be built from it: {reason}") from error
+        raise EngineError(f"{model.path}: no engine can be built from it: {first_line(error)}") from error

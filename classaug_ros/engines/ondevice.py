@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from classaug_ros.engines.interface import DeviceEngine
-from classaug_ros.errors import EngineError
+from classaug_ros.errors import EngineError, first_line
 from classaug_ros.models import Model
 
 
@@ -39,7 +39,7 @@ class OnDevice:
                 scores = output.float() if output.is_floating_point() else output
                 array: NDArray[Any] = scores.cpu().numpy()
         except RuntimeError as error:  # CUDA's
-            raise EngineError(f"{self._path}: the GPU failed: {str(error).partition(chr(10))[0]}") from error
+            raise EngineError(f"{self._path}: the GPU failed: {first_line(error)}") from error
         return array
 
     def cancel(self) -> None:

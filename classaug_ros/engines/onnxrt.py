@@ -10,7 +10,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from classaug_ros.engines.interface import Port
-from classaug_ros.errors import EngineError
+from classaug_ros.errors import EngineError, first_line
 from classaug_ros.models import Model
 
 _NUMPY_NAMES = {"float": "float32", "double": "float64"}  # the types ONNX names otherwise
@@ -39,7 +39,7 @@ class OnnxRuntimeEngine:
         try:
             output: NDArray[Any] = self._session.run(self._outputs, {self._input: image}, self._options)[0]
         except Exception as error:  # as above
-            raise EngineError(f"{self._path}: ONNX Runtime failed: {_first_line(error)}") from error
+            raise EngineError(f"{self._path}: ONNX Runtime failed: {first_line(error)}") from error
         return output
 
     def cancel(self) -> None:
@@ -71,14 +71,10 @@ def _session(path: Path, threads: int) -> onnxruntime.InferenceSession:
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime's exceptions have no public common base
-        raise EngineError(f"{path}: ONNX Runtime cannot load it: {_first_line(error)}") from error
+        raise EngineError(f"{path}: ONNX Runtime cannot load it: {first_line(error)}") from error
 
 
 def _port(node: onnxruntime.NodeArg) -> Port:
     shape = tuple(size if isinstance(size, int) else None for size in node.shape)  # a free size has a name, or none
     kind = node.type.removeprefix("tensor(").removesuffix(")")
     return Port(node.name, _NUMPY_NAMES.get(kind, kind), shape or None)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0]

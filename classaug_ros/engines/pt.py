@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import zipfile
@@ -17,9 +18,9 @@ from torch.export.passes import move_to_device_pass
 from torch.utils import _pytree
 
 from classaug_ros.engines.checked import check_device_input, check_device_output, check_ports
-from classaug_ros.engines.device import on
+from classaug_ros.engines.device import dtype_name, on
 from classaug_ros.engines.interface import Port
-from classaug_ros.errors import EngineError, shown
+from classaug_ros.errors import EngineError, first_line, shown
 from classaug_ros.models import Model
 
 # Parts of an archive that are no tensors and no graph: pickled objects, and programs in machine code.
@@ -41,6 +42,8 @@ class TorchProgram:
             EngineError: the file is no such program, has other things in it, or is not what its card says.
         """
         self._model, self._device = model, device
+        if device.type == "cuda":  # else cuDNN may round float32 to TF32's ten bits
+            torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
         program = _load(model.path, device)
         self.inputs, self.outputs = _ports(program, model)
         check_ports(self.inputs, self.outputs, model)
@@ -48,18 +51,18 @@ class TorchProgram:
 
     def run(self, image: torch.Tensor) -> torch.Tensor:
         """Run the model on a tensor on its device and torch's current stream; return the card's output."""
-        with _exact(self._device), torch.inference_mode():
+        with torch.inference_mode():
             try:
                 result = self._module(image)
             except Exception as error:  # torch's exceptions have no common base
-                raise EngineError(f"{self._model.path}: PyTorch failed: {_first_line(error)}") from error
+                raise EngineError(f"{self._model.path}: PyTorch failed: {first_line(error)}") from error
         output: torch.Tensor = result[self._model.card.output.name] if isinstance(result, Mapping) else result
         kept = output.float() if output.dtype in {torch.bfloat16, torch.float64} else output
         return kept.contiguous()
 
     def bind(self, image: torch.Tensor) -> TorchContext:
         """Prepare for running on one tensor; see ``DeviceEngine.bind``."""
-        check_device_input(self, self._model, tuple(image.shape), str(image.dtype).removeprefix("torch."))
+        check_device_input(self, self._model, tuple(image.shape), dtype_name(image.dtype))
         if image.device != self._device or not image.is_contiguous():
             raise EngineError(f"{self._model.path}: expected a contiguous tensor on {self._device}")
         return TorchContext(self, self._model, image)
@@ -83,9 +86,7 @@ class TorchContext:
             if stream is not None:
                 stack.enter_context(torch.cuda.stream(stream))
             output = self._program.run(self._image)
-        check_device_output(
-            self._model, len(self._image), tuple(output.shape), str(output.dtype).removeprefix("torch.")
-        )
+        check_device_output(self._model, len(self._image), tuple(output.shape), dtype_name(output.dtype))
         self._output = output  # until the next run: its memory must not go to others while the stream works on it
         return output
 
@@ -126,17 +127,38 @@ class TorchEngine:
 
 
 def _load(path: Path, device: torch.device) -> torch.export.ExportedProgram:
+    causes: list[BaseException] = []
     try:
         with zipfile.ZipFile(path) as archive:
             code = [name for name in archive.namelist() if any(part in name for part in _CODE)]
         if not code:
-            with _LOADING, _nothing_unpickled():
+            with _LOADING, _nothing_unpickled(), _heard(causes):
                 return move_to_device_pass(torch.export.load(str(path)), device)
     except Exception as error:  # torch's exceptions have no common base
-        raise EngineError(f"{path}: PyTorch {torch.__version__} cannot load it: {_first_line(error)}") from error
+        if type(error).__name__ == "UnpicklingError":
+            raise EngineError(f"{path}: has pickled objects in it; save a program of tensors alone") from error
+        why = first_line(causes[0] if causes else error)
+        raise EngineError(f"{path}: PyTorch {torch.__version__} cannot load it: {why}") from error
     raise EngineError(
         f"{path}: has pickled objects or machine code in it ({shown(code[0])}); save a program of tensors alone"
     )
+
+
+@contextmanager
+def _heard(causes: list[BaseException]) -> Iterator[None]:
+    """Keep torch.export from printing why a file will not load, which is not in what it raises then."""
+    logger = logging.getLogger(torch.export.__name__)
+
+    def hear(record: logging.LogRecord) -> bool:
+        if record.exc_info and record.exc_info[1]:
+            causes.append(record.exc_info[1])
+        return False
+
+    logger.addFilter(hear)
+    try:
+        yield
+    finally:
+        logger.removeFilter(hear)
 
 
 @contextmanager
@@ -152,17 +174,6 @@ def _nothing_unpickled() -> Iterator[None]:
             del os.environ[name]
         else:
             os.environ[name] = before
-
-
-@contextmanager
-def _exact(device: torch.device) -> Iterator[None]:
-    """Keep convolutions from rounding float32 to TF32's ten bits, as cuDNN may."""
-    if device.type == "cpu":
-        yield
-        return
-    flags = torch.backends.cudnn
-    with flags.flags(enabled=True, benchmark=flags.benchmark, deterministic=flags.deterministic, allow_tf32=False):
-        yield
 
 
 def _ports(program: torch.export.ExportedProgram, model: Model) -> tuple[tuple[Port, ...], tuple[Port, ...]]:
@@ -185,8 +196,4 @@ def _port(name: str, value: object) -> Port:
     if not isinstance(value, torch.Tensor):
         return Port(name, type(value).__name__, None)
     shape = tuple(size if isinstance(size, int) else None for size in value.shape)  # a free size is a symbol
-    return Port(name, str(value.dtype).removeprefix("torch."), shape)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0] or type(error).__name__
+    return Port(name, dtype_name(value.dtype), shape)

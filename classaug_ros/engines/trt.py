@@ -6,6 +6,7 @@ Only what TensorRT 10.3 to 11.4 and TensorRT-RTX have in common is used; a test 
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -14,23 +15,28 @@ from typing import Any, TypeVar
 import torch
 
 from classaug_ros.engines.checked import check_device_input, check_device_output, check_ports
-from classaug_ros.engines.device import gpu, on
+from classaug_ros.engines.device import dtype_name, gpu, on
 from classaug_ros.engines.interface import Port
-from classaug_ros.errors import EngineError
+from classaug_ros.errors import EngineError, first_line
 from classaug_ros.models import Model
 from classaug_ros.sidecar import Machine
 
 try:
     import tensorrt as trt
-except ModuleNotFoundError:
+except ModuleNotFoundError as error:
+    if error.name != "tensorrt":
+        raise
     import tensorrt_rtx as trt
 
-__all__ = ["TensorRTContext", "TensorRTEngine", "call", "load", "logger", "machine", "ports", "trt"]
+__all__ = ["ALONE", "TensorRTContext", "TensorRTEngine", "call", "load", "logger", "machine", "ports", "trt"]
 
 T = TypeVar("T")
 
 ALIGNMENT = 256
 """Bytes that TensorRT wants addresses of tensors to be multiples of; torch's own allocations are."""
+
+ALONE = threading.Lock()
+"""Held by whoever builds or loads an engine: what TensorRT logs meanwhile, in any thread, is of that."""
 
 # TensorRT's names of types, where NumPy and torch have others.
 _TYPES = {"float": "float32", "half": "float16", "bf16": "bfloat16"}
@@ -44,6 +50,7 @@ class Logger(trt.ILogger):  # type: ignore[misc]
     def __init__(self) -> None:
         trt.ILogger.__init__(self)
         self._waiting: dict[int, list[str]] = {}
+        self._warns_at = logging.WARNING
 
     def log(self, severity: Any, msg: str) -> None:
         """Take a message; TensorRT calls it, in any thread."""
@@ -53,7 +60,7 @@ class Logger(trt.ILogger):  # type: ignore[misc]
                 errors.append(msg)
             _messages.log(logging.DEBUG if waiting else logging.ERROR, "TensorRT: %s", msg)
         elif severity == trt.ILogger.Severity.WARNING:
-            _messages.warning("TensorRT: %s", msg)
+            _messages.log(self._warns_at, "TensorRT: %s", msg)
         elif severity == trt.ILogger.Severity.INFO:
             _messages.debug("TensorRT: %s", msg)
 
@@ -66,6 +73,15 @@ class Logger(trt.ILogger):  # type: ignore[misc]
             yield errors
         finally:
             del self._waiting[id(errors)]
+
+    @contextmanager
+    def quiet(self) -> Iterator[None]:
+        """Keep warnings for those who look for them: of a build they are about what it tries."""
+        self._warns_at = logging.DEBUG
+        try:
+            yield
+        finally:
+            self._warns_at = logging.WARNING
 
 
 @cache
@@ -94,7 +110,7 @@ def call(what: str, function: Callable[..., T], *arguments: Any, forgiving: bool
             errors.append(str(error) or type(error).__name__)
     if result is None or result is False or (errors and not forgiving):
         causes = [error for error in errors if "Skipping tactic" not in error] or errors or ["it does not say why"]
-        raise EngineError(f"{what}: {causes[0].strip().partition(chr(10))[0]}")
+        raise EngineError(f"{what}: {first_line(causes[0])}")
     return result
 
 
@@ -116,7 +132,7 @@ def load(model: Model, plan: bytes, device: torch.device) -> TensorRTEngine:
         EngineError: TensorRT refuses it, or it is not what the card says.
     """
     what = f"{model.path}: {trt.__name__} {trt.__version__} cannot load its engine"
-    with on(device):
+    with ALONE, on(device):
         runtime = call(what, trt.Runtime, logger())
         engine = call(what, runtime.deserialize_cuda_engine, plan)
     return TensorRTEngine(model, runtime, engine, device)
@@ -135,7 +151,7 @@ class TensorRTEngine:
 
     def bind(self, image: torch.Tensor) -> TensorRTContext:
         """Prepare for running on one tensor; see ``DeviceEngine.bind``."""
-        check_device_input(self, self._model, tuple(image.shape), _name(image.dtype))
+        check_device_input(self, self._model, tuple(image.shape), dtype_name(image.dtype))
         if image.device != self._device or not image.is_contiguous() or image.data_ptr() % ALIGNMENT:
             raise EngineError(
                 f"{self._model.path}: expected a contiguous tensor on {self._device} at a multiple of {ALIGNMENT} bytes"
@@ -162,7 +178,7 @@ class TensorRTContext:
             raise EngineError(f"{model.path}: the sizes of {', '.join(missing)} are not known before it runs")
         tensors = {port.name: _output(model, context, port, image.device) for port in ports(engine)[1]}
         output = tensors[model.card.output.name]
-        check_device_output(model, len(image), tuple(output.shape), _name(output.dtype))
+        check_device_output(model, len(image), tuple(output.shape), dtype_name(output.dtype))
         for name, tensor in tensors.items():
             call(self._what, context.set_tensor_address, name, tensor.data_ptr())
         # As they are to be let go of: what runs before what it runs on.
@@ -200,7 +216,3 @@ def _output(model: Model, context: Any, port: Port, device: torch.device) -> tor
             f"{model.path}: output {port.name!r} is {port.dtype} {shape}, expected a tensor whose size is known"
         )
     return torch.empty(shape, dtype=getattr(torch, port.dtype), device=device)
-
-
-def _name(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")

@@ -8,7 +8,8 @@ import triton.language as tl
 
 from classaug_ros.fusion.naive_evidence import EDGE
 from classaug_ros.gpu.guided import WORD, brightness
-from classaug_ros.gpu.winners import COLUMNS, ROWS, corners_of, interpolate, reach
+from classaug_ros.gpu.samples import COLUMNS, ROWS, corners_of, interpolate
+from classaug_ros.gpu.winners import reach
 
 _EDGE = tl.constexpr(float(EDGE))
 _THIRD = tl.constexpr(float(np.float32(1 / 3)))

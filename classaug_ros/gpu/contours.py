@@ -19,7 +19,7 @@ from classaug_ros.fusion.naive_evidence import Scores, grid_positions, guide_gri
 from classaug_ros.gpu.bending import bend, compare, smooth, spread
 from classaug_ros.gpu.guided import WORD, Bent
 from classaug_ros.gpu.painting import check_frames
-from classaug_ros.gpu.winners import EVERY, TILE, WARPS, Samples
+from classaug_ros.gpu.samples import EVERY, TILE, WARPS, Samples
 from classaug_ros.models import Upsampling
 
 BENT = (4, 128)

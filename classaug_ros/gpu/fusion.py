@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from classaug_ros.encodings import Layout
 from classaug_ros.gpu.guided import GUIDED, Bent, guided_winners
 from classaug_ros.gpu.painting import Canvas, Paint, Result, paint_tile, pixels_of, tile_of
-from classaug_ros.gpu.winners import LABELED, REGISTERS, Samples, corners_of, interpolate, plane_of, winners
+from classaug_ros.gpu.samples import LABELED, REGISTERS, Samples, corners_of, interpolate, plane_of
+from classaug_ros.gpu.winners import winners
 from classaug_ros.models import ModelCard, Upsampling
 from classaug_ros.rules import Rules
 

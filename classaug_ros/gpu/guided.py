@@ -15,7 +15,8 @@ import triton
 import triton.language as tl
 
 from classaug_ros.gpu.pixels import load_rgb
-from classaug_ros.gpu.winners import COLUMNS, ROWS, Source, corners_of, interpolate, lowest_bit
+from classaug_ros.gpu.samples import COLUMNS, ROWS, Source, corners_of, interpolate
+from classaug_ros.gpu.winners import lowest_bit
 
 GREY = (9798, 19235, 3735)
 """Weights of red, green and blue in OpenCV's brightness, 15 bits behind the point."""

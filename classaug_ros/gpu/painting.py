@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from classaug_ros.encodings import Layout
 from classaug_ros.gpu.pixels import load_rgb
-from classaug_ros.gpu.winners import COLUMNS, REGISTERS, ROWS, TILE, WARPS
+from classaug_ros.gpu.samples import COLUMNS, REGISTERS, ROWS, TILE, WARPS
 
 
 @dataclass(frozen=True, eq=False)

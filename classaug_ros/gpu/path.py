@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from classaug_ros.decision import Decision
 from classaug_ros.engines import BuildOptions, load_device_engine
-from classaug_ros.engines.device import torch_device
+from classaug_ros.engines.device import check_triton, torch_device
 from classaug_ros.engines.interface import DeviceEngine
-from classaug_ros.errors import EngineError, OutputError
+from classaug_ros.errors import EngineError, OutputError, first_line
 from classaug_ros.gpu.options import GpuOptions
 from classaug_ros.gpu.slots import Program, Room, Slot
 from classaug_ros.gpu.transfers import Shape
@@ -93,16 +93,18 @@ class GpuPath:
 
         Args:
             models: main first.
-            device: ``cuda``, or ``cuda:1``, say; ``cpu`` runs everything in Triton's interpreter, to be compared with.
+            device: ``cuda``; ``cpu`` runs everything in Triton's interpreter, to be compared with.
             options: how frames are run.
             log: takes a line about engines that are built.
 
         Raises:
-            EngineError: the device or a library is not there, or a model cannot be loaded.
+            EngineError: the device, a library or a compiler is not there, or a model cannot be loaded.
         """
         self.models = tuple(models)
         self.given_up = 0
         self._device = torch_device(device)
+        if self._device.type == "cuda":
+            check_triton()
         self._options = options
         self._log = log
         self._lock = threading.Lock()  # of _broken and given_up
@@ -245,7 +247,7 @@ class GpuPath:
     def _load(self) -> None:
         for model in self.models:
             build = BuildOptions(precision=self._options.precision, batch=(1, self.batch, self.batch))
-            self._engines.append(load_device_engine(model, str(self._device), build, self._log))
+            self._engines.append(load_device_engine(model, self._device.type, build, self._log))
         # One more than are on the device: the next frame is staged meanwhile.
         turns: list[_Turn] = [{} for _ in range(self._options.frames_in_flight + 1)]
         with self._failing():
@@ -347,7 +349,7 @@ class GpuPath:
         try:
             yield
         except RuntimeError as error:
-            said = _first_line(error)
+            said = first_line(error)
             if isinstance(error, torch.OutOfMemoryError) or not said.startswith(_FINAL):
                 raise EngineError(said) from error
             self._die(f"the GPU failed: {said}")
@@ -369,7 +371,3 @@ _FINAL = ("CUDA error", "Triton Error [CUDA]")  # what errors begin with after w
 def _wait_for(programs: Sequence[Program]) -> None:
     for program in programs:
         program.wait()
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0]

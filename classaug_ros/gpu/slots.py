@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from classaug_ros.engines.interface import DeviceEngine
-from classaug_ros.errors import EngineError
+from classaug_ros.errors import EngineError, first_line
 from classaug_ros.gpu.decider import GpuDecider
 from classaug_ros.gpu.options import GpuOptions
 from classaug_ros.gpu.transfers import Download, Shape, Upload
@@ -133,8 +133,8 @@ class Program:
             cause = error.__context__ or error  # ending a capture that failed fails itself
             if isinstance(cause, torch.OutOfMemoryError):
                 raise cause from None
-            said = str(cause).partition("\n")[0]
-            raise EngineError(f"a frame's work cannot be captured: {said}; set cuda_graph to false") from cause
+            said = f"a frame's work cannot be captured: {first_line(cause)}; set cuda_graph to false"
+            raise EngineError(said) from cause
         return graph
 
 

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from classaug_ros import fusion
-from classaug_ros.errors import ConfigError, EngineError
+from classaug_ros.errors import ConfigError, EngineError, first_line, missing
 from classaug_ros.models import Model, load_model
 from classaug_ros.node.parameters import Settings
 from classaug_ros.path import BLACK, CpuPath, FramePath, Terms, Wanted
@@ -160,11 +160,12 @@ def _path(settings: Settings, log: Callable[[str], None]) -> FramePath:
     if settings.device == "cuda":
         try:
             from classaug_ros.gpu.path import GpuPath
-        except ImportError as error:
+        except ModuleNotFoundError as error:
             raise EngineError(
-                f"parameter device is cuda, but {error.name or error} is not installed; install PyTorch and Triton "
-                "(pip install 'classaug_ros[gpu]'), or set device to cpu"
+                f"parameter device is cuda, but {missing(error, 'it', 'gpu')}; or set device to cpu"
             ) from error
+        except ImportError as error:  # a library that PyTorch or Triton needs
+            raise EngineError(f"parameter device is cuda, but {first_line(error)}; or set device to cpu") from error
         models = [load_model(path) for path in (settings.main_model, *settings.sub_models)]
         return GpuPath(models, settings.device, settings.gpu, log)
     with ThreadPoolExecutor(1, "classaug-warm-up") as beside:
