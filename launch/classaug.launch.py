@@ -64,6 +64,12 @@ ARGUMENTS = (
         choices=["", "true", "false"],
         description="Let the labels follow the edges of the image; for rules of kind probability.",
     ),
+    DeclareLaunchArgument(
+        "device",
+        default_value="",
+        choices=["", "cpu", "cuda"],
+        description="Where models and fusion run. Empty: as in params_file, else the CPU.",
+    ),
     DeclareLaunchArgument("image_topic", default_value="", description="Image topic of the camera."),
     DeclareLaunchArgument(
         "camera",
@@ -153,8 +159,9 @@ def classaug_node(given: dict[str, str]) -> Node:
     for argument, parameter in (("main_model",) * 2, ("sub_model",) * 2, ("rules", "rules_file")):
         if paths := one_or_several(given[argument]):
             overrides[parameter] = paths if len(paths) > 1 else paths[0]
-    if given["prefer"]:
-        overrides["prefer"] = given["prefer"]
+    for name in ("prefer", "device"):
+        if given[name]:
+            overrides[name] = given[name]
     if given["min_confidence"]:
         overrides["min_confidence"] = number("min_confidence", given["min_confidence"])
     if given["contours"]:

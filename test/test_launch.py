@@ -38,6 +38,7 @@ ARGUMENTS = {
     "prefer",
     "min_confidence",
     "contours",
+    "device",
     "image_topic",
     "camera",
     "image_transport",
@@ -165,9 +166,9 @@ def test_one_sub_model_is_a_string(launch_file: Any, paths: str) -> None:
 
 
 def test_how_labels_are_decided_for_is_of_the_parameters_types(launch_file: Any) -> None:
-    node = the_node(start(launch_file, prefer="main", min_confidence="0.5", contours="true"))
+    node = the_node(start(launch_file, prefer="main", min_confidence="0.5", contours="true", device="cuda"))
     _, values = parameters_of(node, LaunchContext())
-    assert values == {"prefer": "main", "min_confidence": 0.5, "contours": True}
+    assert values == {"prefer": "main", "min_confidence": 0.5, "contours": True, "device": "cuda"}
     with pytest.raises(ValueError, match="launch argument min_confidence: expected a number, found 'half'"):
         start(launch_file, min_confidence="half")
 
@@ -224,7 +225,8 @@ def test_bag_waits_for_the_active_node(launch_file: Any, monkeypatch: pytest.Mon
         node = LifecycleNode("classaug_node", namespace="car", context=executor.context)
         node.trigger_configure()
         executor.add_node(node)
-        activation = threading.Timer(until_active, activate)
+        # As the node's own: in the thread that is asked for the state.
+        activation = threading.Timer(until_active, executor.create_task, [activate])
         activation.start()
         service = LaunchService(noninteractive=True)
         wait = OpaqueFunction(
