@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
@@ -17,6 +17,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("triton")
 
 from aot import TARGETS, compile_launches  # noqa: E402
+from test_gpu_evidence import counted  # noqa: E402
 
 from classaug_ros.decision import Decision  # noqa: E402
 from classaug_ros.encodings import ENCODINGS, Layout  # noqa: E402
@@ -126,14 +127,6 @@ def launches(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     for kernel in (*kernels, *bending, join_kernels.join):
         monkeypatch.setattr(kernel, "run", counted(kernel.run, kernel.__name__, names))
     return names
-
-
-def counted(run: Callable[..., Any], name: str, names: list[str]) -> Callable[..., Any]:
-    def run_it(*arguments: Any, **options: Any) -> Any:
-        names.append(name)
-        return run(*arguments, **options)
-
-    return run_it
 
 
 def poisoned(batch: int, size: tuple[int, int], rules: RuleSet, wanted: Sequence[str]) -> Result:
