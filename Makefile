@@ -1,11 +1,14 @@
 # Needs Python 3.10 to 3.13 and make, nothing else.
 #   make demo                      the whole of it on a drawn drive
 #   make test                      lint, types, tests and their coverage, as CI runs them; make lint for the first two
+#   make test-newest               the tests with the newest libraries that are published; make test-oldest with the oldest
+#                                  that setup.py admits (PYTHON=python3.10 or 3.11)
 #   make soak [MINUTES=30]         the node under more load than it can answer
 #   make fuzz [SECONDS=60]         coverage-guided fuzzing of everything that is read, each target for so long
 #   make mutants                   mutation testing of rules, scores and the specification of fusion
-#   make .venv                     the set-up alone; make export-tools adds what `classaug export` needs, make gpu-tools
-#                                  what the GPU path is tested with
+#   make .venv                     the set-up alone, of what runs; make dev-tools adds what `make test` needs, make
+#                                  export-tools what `classaug export` needs, make gpu-tools what the GPU path is tested with
+#   make locks                     the newest versions into the locks, requirements/*.txt (needs uv)
 #   PYTHON=python3.12 make test    another Python
 #   ROS_DISTRO=jazzy make test     the ROS 2 wheels to install where Python has no rclpy (kilted or jazzy)
 
@@ -15,7 +18,7 @@ ROS_DISTRO ?= kilted
 SHELL := /bin/sh
 .SHELLFLAGS := -ec
 .ONESHELL:
-.PHONY: .venv demo test lint clean export-tools fuzz gpu-tools hashes mutants soak
+.PHONY: .python .venv demo test test-newest test-oldest lint clean dev-tools export-tools fuzz gpu-tools locks mutants soak
 
 PY := .venv/bin/python
 # The stamp names what .venv was made of, so that another Python or ROS makes it anew.
@@ -31,70 +34,69 @@ test: lint
 	$(PY) -m coverage combine --quiet
 	$(PY) -m coverage report
 
-lint: .venv
+lint: dev-tools
 	@$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
 
 # Half an hour of more frames than can be answered, or MINUTES of them.
 MINUTES ?= 30
-soak: .venv
+soak: dev-tools
 	@$(PY) test/soak.py --minutes $(MINUTES)
 
-# Coverage-guided, SECONDS for each target; atheris has wheels for some Pythons only, see requirements/fuzz.txt.
+# Coverage-guided, SECONDS for each target; atheris has wheels for some Pythons only, see requirements/fuzz.in.
 SECONDS ?= 60
-fuzz: .venv
-	@$(PY) -c 'import atheris' 2> /dev/null || $(PY) -m pip install --quiet --disable-pip-version-check -r requirements/fuzz.txt
+fuzz: dev-tools
+	@$(PYTHON) requirements/set_up.py .venv --add fuzz
 	$(PY) fuzz/run.py --seconds $(SECONDS)
 
 # Of each line of the rules, the scores and the specification of fusion: what is changed, and what no test minds.
-mutants: .venv
-	@$(PY) -c 'import mutmut' 2> /dev/null || $(PY) -m pip install --quiet --disable-pip-version-check -r requirements/mutants.txt
+mutants: dev-tools
+	@$(PYTHON) requirements/set_up.py .venv --add mutants
 	PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 $(PY) -m mutmut run
 	$(PY) -m mutmut results
 
-# Their tests are left out of `make test` where they were never run: PyTorch is large.
-export-tools gpu-tools: .venv
-	@if ! [ .venv/$@ -nt requirements/$(@:-tools=).txt ]; then
-		echo "Installing requirements/$(@:-tools=).txt"
-		$(PY) -m pip install --quiet --disable-pip-version-check -r requirements/$(@:-tools=).txt
+# Environments of their own. The newest are looked up anew each time.
+test-newest test-oldest: .python
+	@folder=.venv-$(@:test-%=%)
+	$(PYTHON) requirements/set_up.py $$folder $(@:test-%=%)
+	$$folder/bin/python -m pip list --disable-pip-version-check
+	PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 $$folder/bin/python -m pytest -p pytest_timeout
+
+# Their tests are left out of `make test` where the last two were never run: PyTorch is large.
+dev-tools export-tools gpu-tools: .venv
+	@if ! [ .venv/$@ -nt $(READY) ]; then
+		$(PYTHON) requirements/set_up.py .venv --add $(@:-tools=) $(if $(filter dev-tools,$@),cityscapesscripts,torch)
 		touch .venv/$@
 	fi
 
-# After a change of requirements/*.txt; needs uv, which .venv has not. What is installed then is what was published when it was run.
-HASH := UV_CUSTOM_COMPILE_COMMAND="make hashes" uv pip compile --quiet --universal --python-version 3.10 --generate-hashes \
-	--no-annotate --no-emit-index-url --no-emit-find-links
-hashes:
-	@for ros in kilted jazzy; do
-		$(HASH) requirements/runtime.txt requirements/ros-$$ros.txt requirements/dev.txt -o requirements/hashed/$$ros.txt
+# After a change of requirements/*.in or of setup.py: what is published when it is run is installed from then on.
+LOCK = UV_CUSTOM_COMPILE_COMMAND="make locks" uv pip compile --quiet --upgrade --generate-hashes --no-annotate \
+	--no-emit-index-url --no-emit-find-links --python-version 3.10
+locks:
+	@cd requirements
+	for ros in kilted jazzy system; do
+		$(LOCK) --universal ../setup.py $$ros.in dev.in -o $$ros-dev.txt
+		$(LOCK) --universal ../setup.py $$ros.in -c $$ros-dev.txt -o $$ros.txt
 	done
-	$(HASH) --no-deps requirements/no-deps.txt -o requirements/hashed/no-deps.txt
+	for tools in export gpu fuzz mutants; do
+		$(LOCK) --universal $$tools.in -c kilted-dev.txt --no-emit-package numpy -o $$tools.txt
+	done
+	$(LOCK) --no-deps cityscapesscripts.in -o cityscapesscripts.txt
+	sed -n 's/^ *"\([A-Za-z-]*\)>=\(.*\)",$$/\1==\2/p' ../setup.py | $(LOCK) - kilted.in dev.in -o oldest.txt
 
 clean:
-	rm -rf .venv build install log demo-output fuzz/found mutants *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-newest .venv-oldest build install log demo-output fuzz/found mutants *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 .venv: $(READY)
 
-$(READY): requirements/*.txt requirements/hashed/*.txt setup.py setup.cfg
+$(READY): requirements/*.txt requirements/set_up.py setup.py setup.cfg | .python
+	@$(PYTHON) requirements/set_up.py .venv $(ROS_DISTRO)
+	touch $@
+
+.python:
 	@command -v $(PYTHON) > /dev/null || { echo "make: there is no '$(PYTHON)'; set PYTHON to a Python 3.10 to 3.13" >&2; exit 1; }
 	$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' || {
 		echo "make: $(PYTHON) is $$($(PYTHON) --version 2>&1), expected Python 3.10 to 3.13; set PYTHON=python3.12, say" >&2; exit 1; }
 	$(PYTHON) -c 'import ensurepip, venv' 2> /dev/null || {
 		echo "make: $(PYTHON) cannot make virtual environments; install its venv package (apt install python3-venv)" >&2; exit 1; }
-	$(PYTHON) -m venv --clear --without-pip --system-site-packages .venv
-	if $(PY) -c 'import rclpy' 2> /dev/null; then
-		pins="-r requirements/runtime.txt -r requirements/ros-system.txt -r requirements/dev.txt"
-		echo "Setting up .venv: $$($(PYTHON) --version), with the ROS 2 of this machine"
-		$(PYTHON) -m venv --clear --system-site-packages .venv
-	else
-		pins="--require-hashes -r requirements/hashed/$(ROS_DISTRO).txt"
-		[ -f requirements/hashed/$(ROS_DISTRO).txt ] || { echo "make: ROS_DISTRO is '$(ROS_DISTRO)' and its rclpy does not import; expected jazzy or kilted" >&2; exit 1; }
-		echo "Setting up .venv: $$($(PYTHON) --version), with ROS 2 $(ROS_DISTRO) from wheels (this Python has no rclpy)"
-		$(PYTHON) -m venv --clear .venv
-	fi
-	echo "Installing $$pins (a minute or two)"
-	$(PY) -m pip install --quiet --disable-pip-version-check $$pins
-	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/hashed/no-deps.txt
-	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
-	touch $@
-	echo ".venv is ready"
