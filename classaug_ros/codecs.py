@@ -29,6 +29,8 @@ COLOR = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
 Bytes = NDArray[np.uint8]
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_PNG_DEPTH, _PNG_COLOR = 8, 9  # where the header has bits per sample and colour type
+_PNG_GREY, _PNG_INDEXED = 0, 3  # colour types
 _PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # samples of a pixel, by colour type
 _PNG_WHOLE = ((0, 0, 1, 1),)  # first row and column, steps between rows and columns
 _PNG_INTERLACED = (
@@ -75,12 +77,43 @@ def decode_file(data: Bytes, flags: int = COLOR) -> NDArray[Any]:
     Raises:
         ImageError: it is no whole JPEG or PNG of at most ``MAX_PIXELS``, or one made to exhaust whoever decodes it.
     """
-    start = data[:8].tobytes()
-    if start == _PNG_SIGNATURE:
-        return _decoded(_plain_png(data.data), flags)
-    if start[:3] == _JPEG_SIGNATURE:
+    if _starts_with(data, _PNG_SIGNATURE):
+        return _decoded(_plain_png(*_png_parts(data.data)), flags)
+    if _starts_with(data, _JPEG_SIGNATURE):
         return _decode_jpeg(data, flags)
-    raise ImageError(f"expected JPEG or PNG, found {data.size} bytes starting with {start.hex(' ') or 'nothing'}")
+    raise ImageError(f"expected JPEG or PNG, found {_told(data)}")
+
+
+def decode_label(data: Bytes) -> NDArray[Any]:
+    """Return the samples of a PNG as they are stored: H x W uint8 or uint16 grey values or indices of a palette.
+
+    Decoders mean pictures: they stretch samples of 1, 2 and 4 bits to 0..255, and give a palette's colours. A PNG with
+    more than one sample a pixel gives H x W x C.
+
+    Args:
+        data: the file's bytes, flat.
+
+    Raises:
+        ImageError: it is no whole PNG of at most ``MAX_PIXELS``.
+    """
+    if not _starts_with(data, _PNG_SIGNATURE):
+        lossy = " (a JPEG changes labels)" if _starts_with(data, _JPEG_SIGNATURE) else ""
+        raise ImageError(f"expected PNG, found {_told(data)}{lossy}")
+    header, palette, rows = _png_parts(data.data)
+    depth, color = header[_PNG_DEPTH], header[_PNG_COLOR]
+    if color == _PNG_INDEXED:
+        header = header[:_PNG_COLOR] + bytes([_PNG_GREY]) + header[_PNG_COLOR + 1 :]
+        palette = b""
+    samples = _decoded(_plain_png(header, palette, rows), cv2.IMREAD_UNCHANGED)
+    return samples // np.uint8(255 // (2**depth - 1)) if depth < 8 else samples
+
+
+def _starts_with(data: Bytes, signature: bytes) -> bool:
+    return data[: len(signature)].tobytes() == signature
+
+
+def _told(data: Bytes) -> str:
+    return f"{data.size} bytes starting with {data[:8].tobytes().hex(' ') or 'nothing'}"
 
 
 def _decoded(data: Bytes, flags: int) -> NDArray[Any]:
@@ -93,12 +126,8 @@ def _decoded(data: Bytes, flags: int) -> NDArray[Any]:
     return pixels
 
 
-def _plain_png(data: memoryview) -> Bytes:
-    """Return a PNG of the same pixels that has nothing else in it, its rows whole and not compressed.
-
-    All else is where decoders have their weak spots: an animation's frame larger than the image makes OpenCV 4.11
-    write past the end of its memory, and texts and rows of a few bytes may expand to gigabytes.
-    """
+def _png_parts(data: memoryview) -> tuple[bytes, bytes, memoryview]:
+    """Return a PNG's header, its palette (empty without), and its rows, whole and not compressed."""
     header, palette, packed = b"", b"", []
     for kind, content in _png_chunks(data):
         if not header:
@@ -111,11 +140,19 @@ def _plain_png(data: memoryview) -> Bytes:
         elif kind == b"IDAT":
             packed.append(content)
         elif kind == b"IEND":
-            rows = _stored(b"".join(packed), _raw_size(header))
-            pieces = [_chunk(b"IDAT", rows[at : at + _PIECE]) for at in range(0, len(rows), _PIECE)]
-            before = [_PNG_SIGNATURE, _chunk(b"IHDR", header), _chunk(b"PLTE", palette) if palette else b""]
-            return np.frombuffer(b"".join([*before, *pieces, _chunk(b"IEND", b"")]), np.uint8)
+            return header, palette, _stored(b"".join(packed), _raw_size(header))
     raise ImageError(f"a broken or cut-off PNG ({len(data)} bytes)")
+
+
+def _plain_png(header: bytes, palette: bytes, rows: memoryview) -> Bytes:
+    """Return a PNG that has nothing else in it.
+
+    All else is where decoders have their weak spots: an animation's frame larger than the image makes OpenCV 4.11
+    write past the end of its memory, and texts and rows of a few bytes may expand to gigabytes.
+    """
+    pieces = [_chunk(b"IDAT", rows[at : at + _PIECE]) for at in range(0, len(rows), _PIECE)]
+    before = [_PNG_SIGNATURE, _chunk(b"IHDR", header), _chunk(b"PLTE", palette) if palette else b""]
+    return np.frombuffer(b"".join([*before, *pieces, _chunk(b"IEND", b"")]), np.uint8)
 
 
 def _png_chunks(data: memoryview) -> Iterator[tuple[bytes, memoryview]]:

@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from classaug_ros.codecs import MAX_SCANS, decode_file
+from classaug_ros.codecs import MAX_SCANS, decode_file, decode_label
 from classaug_ros.errors import ImageError
 
 Pixels = NDArray[np.uint8]
@@ -47,11 +47,15 @@ def rows(samples: NDArray[np.uint16], depth: int) -> bytes:
     return np.pad(packed, ((0, 0), (1, 0))).tobytes()
 
 
+def noise(random: np.random.Generator, color: int, depth: int, size: tuple[int, int]) -> NDArray[np.uint16]:
+    return random.integers(0, 2**depth, (*size, SAMPLES[color])).astype(np.uint16)
+
+
 def png(color: int, depth: int, interlaced: bool, size: tuple[int, int] = (9, 13)) -> bytes:
     """A PNG of noise with a gamma and a text, and a palette and a transparency where its kind may have them."""
     height, width = size
     random = np.random.default_rng(depth)
-    samples = random.integers(0, 2**depth, (height, width, SAMPLES[color])).astype(np.uint16)
+    samples = noise(random, color, depth, size)
     parts = [samples[y::dy, x::dx] for y, x, dy, dx in PASSES] if interlaced else [samples]
     extras = [chunk(b"gAMA", struct.pack(">I", 22222)), chunk(b"tEXt", b"Title\0street")]
     if color == 3:
@@ -109,6 +113,19 @@ def test_every_kind_of_png_has_the_pixels_it_holds(color: int, depth: int, inter
         unchanged = decode_file(flat(data), cv2.IMREAD_UNCHANGED)
         assert unchanged.dtype == np.uint16
         np.testing.assert_array_equal(unchanged >> 8, expected[:, :, 0])
+
+
+@pytest.mark.parametrize("interlaced", [False, True], ids=["plain", "interlaced"])
+@pytest.mark.parametrize(("color", "depth"), [kind for kind in KINDS if kind[0] in (0, 3)])
+def test_a_label_has_the_samples_of_its_file(color: int, depth: int, interlaced: bool) -> None:
+    samples = decode_label(flat(png(color, depth, interlaced)))
+    assert samples.dtype == (np.uint16 if depth == 16 else np.uint8)
+    np.testing.assert_array_equal(samples, noise(np.random.default_rng(depth), color, depth, (9, 13))[..., 0])
+
+
+def test_a_label_that_is_a_jpeg_is_refused() -> None:
+    with pytest.raises(ImageError, match=r"expected PNG, found .* ff d8 .*\(a JPEG changes labels\)"):
+        decode_label(flat(encoded(".jpg", street()[..., 0])))
 
 
 def test_a_png_larger_than_a_chunk_that_opencv_takes() -> None:

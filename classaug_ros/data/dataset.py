@@ -7,11 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from classaug_ros.codecs import COLOR, decode_file
+from classaug_ros.codecs import decode_file, decode_label
 from classaug_ros.data.examples import Example
 from classaug_ros.errors import ConfigError, ImageError, listed, shown
 from classaug_ros.files import read_whole
@@ -73,8 +72,8 @@ class Annotations:
             ConfigError: it cannot be read, or has a value that is not among ``values``.
         """
         try:
-            flags = COLOR if self.colors else cv2.IMREAD_UNCHANGED
-            annotation = decode_file(np.frombuffer(read_whole(path), np.uint8), flags)
+            data = np.frombuffer(read_whole(path), np.uint8)
+            annotation = decode_file(data) if self.colors else decode_label(data)
         except ImageError as error:
             raise ConfigError(f"{path}: cannot be read as an image: {error}") from error
         return self.translate(annotation, str(path))

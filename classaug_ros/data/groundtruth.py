@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, TypeAlias
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from classaug_ros.codecs import decode_file
+from classaug_ros.codecs import decode_label
 from classaug_ros.data.bags import COMPRESSED_IMAGE, IMAGE, BagReader, BagTopic, decode_message
 from classaug_ros.data.dataset import Annotations
 from classaug_ros.errors import ConfigError, ImageError, shown
@@ -23,6 +24,8 @@ Find: TypeAlias = Callable[[int, int], tuple[LabelMap, int] | None]
 
 Way: TypeAlias = Callable[[], AbstractContextManager[Find]]
 """A way to the ground truth of one camera, opened for one pass over the recording."""
+
+_logger = logging.getLogger(__name__)
 
 _STAMP = re.compile(r"(?P<seconds>\d+)\.(?P<fraction>\d{1,9})|(?P<ns>\d+)")
 _ENCODINGS = {"mono8": "u1", "8UC1": "u1", "mono16": "u2", "16UC1": "u2"}
@@ -63,27 +66,38 @@ def by_stamp(annotations: Annotations, files: Sequence[Path], tolerance: int) ->
         by_time[stamp] = file
     stamps = np.array(sorted(by_time), np.int64)
 
-    def find(_: int, stamp: int) -> tuple[LabelMap, int] | None:
-        nearest = _nearest(stamps, stamp, tolerance)
-        if nearest is None:
-            return None
-        found = int(stamps[nearest])
-        return annotations.read_label(by_time[found]), abs(found - stamp)
+    @contextmanager
+    def opened() -> Iterator[Find]:
+        seen: set[int] = set()
 
-    return lambda: nullcontext(find)
+        def find(_: int, stamp: int) -> tuple[LabelMap, int] | None:
+            found = _nearest(stamps, stamp, tolerance)
+            if found is None:
+                return None
+            _see_once(seen, stamp, f"{by_time[found].parent}")
+            return annotations.read_label(by_time[found]), abs(found - stamp)
+
+        yield find
+
+    return opened
 
 
-def from_topic(annotations: Annotations, bag: Path, topic: BagTopic, tolerance: int) -> Way:
+def from_topic(annotations: Annotations, bag: Path, camera: BagTopic, topic: BagTopic, tolerance: int) -> Way:
     """Give a frame the label image of the bag with the nearest stamp.
+
+    Where several label images have one stamp, as in a recording that is looped or whose stamps are all 0, the k-th of
+    them belongs to the k-th frame of that stamp, if there are as many frames; a warning says so.
 
     Args:
         annotations: what the label images' values mean.
         bag: the recording.
+        camera: its frames.
         topic: its label images: mono8, mono16, 8UC1 or 16UC1, or PNG in CompressedImage.
         tolerance: ns the stamps may be apart.
 
     Raises:
-        ConfigError: the topic holds no images; or, once opened, the bag cannot be read.
+        ConfigError: the topic holds no images; or, once opened, the bag cannot be read, or stamps do not tell which
+            label image belongs to which frame.
     """
     if topic.type not in (IMAGE, COMPRESSED_IMAGE):
         raise ConfigError(f"{bag}: topic {topic.name} holds {topic.type}, no label images")
@@ -92,16 +106,30 @@ def from_topic(annotations: Annotations, bag: Path, topic: BagTopic, tolerance: 
     def opened() -> Iterator[Find]:
         with BagReader(bag) as reader:
             # Labels may be recorded long after their frames, so all stamps are known before the first frame is.
-            recorded = {_stamp(m.data, topic.type): m.timestamp for m in reader.messages([topic.name])}
+            recorded: dict[int, list[int]] = defaultdict(list)
+            for message in reader.messages([topic.name]):
+                recorded[_stamp(message.data, topic.type)].append(message.timestamp)
             stamps = np.array(sorted(recorded), np.int64)
+            if any(len(times) > 1 for times in recorded.values()):
+                frames = (_stamp(m.data, camera.type) for m in reader.messages([camera.name]))
+                nearest = Counter(_nearest(stamps, stamp, tolerance) for stamp in frames)
+                _check_repeated(recorded, nearest, f"{bag}: topic {topic.name}")
+            served: Counter[int] = Counter()
+            seen: set[int] = set()
 
             def find(_: int, stamp: int) -> tuple[LabelMap, int] | None:
-                nearest = _nearest(stamps, stamp, tolerance)
-                if nearest is None:
+                found = _nearest(stamps, stamp, tolerance)
+                if found is None:
                     return None
-                found = int(stamps[nearest])
-                messages = reader.messages_at(topic.name, recorded[found])
-                data = next(m.data for m in messages if _stamp(m.data, topic.type) == found)
+                times, number = recorded[found], 0
+                if len(times) > 1:
+                    number = served[found]
+                    served[found] += 1
+                else:
+                    _see_once(seen, stamp, f"topic {topic.name}")
+                messages = reader.messages_at(topic.name, times[number])
+                same = [m.data for m in messages if _stamp(m.data, topic.type) == found]
+                data = same[times[:number].count(times[number])]
                 where = f"{bag}: topic {topic.name}, stamp {found / 1e9:.9f}"
                 return annotations.translate(label_image(data, topic.type, where), where), abs(found - stamp)
 
@@ -126,7 +154,7 @@ def label_image(data: bytes, kind: str, where: str) -> NDArray[Any]:
         if "png" not in message.format:
             raise ConfigError(f"{where}: format {shown(message.format)}: expected PNG, which changes no label")
         try:
-            return decode_file(message.data, cv2.IMREAD_UNCHANGED)
+            return decode_label(message.data)
         except ImageError as error:
             raise ConfigError(f"{where}: format {shown(message.format)}: {error}") from error
     if message.encoding not in _ENCODINGS:
@@ -157,11 +185,33 @@ def _nanoseconds(named: re.Match[str]) -> int:
 
 
 def _nearest(stamps: NDArray[np.int64], stamp: int, tolerance: int) -> int | None:
-    """Return the position of the nearest of ascending stamps, the earlier of two; None past the tolerance."""
+    """Return the nearest of ascending stamps, the earlier of two; None past the tolerance."""
     position = int(np.searchsorted(stamps, stamp))
-    near = [at for at in (position - 1, position) if 0 <= at < stamps.size]
-    best = min(near, key=lambda at: abs(int(stamps[at]) - stamp), default=None)
-    return None if best is None or abs(int(stamps[best]) - stamp) > tolerance else best
+    near = [int(stamps[at]) for at in (position - 1, position) if 0 <= at < stamps.size]
+    best = min(near, key=lambda other: abs(other - stamp), default=None)
+    return None if best is None or abs(best - stamp) > tolerance else best
+
+
+def _check_repeated(recorded: Mapping[int, list[int]], frames: Mapping[int | None, int], where: str) -> None:
+    """Refuse label images of one stamp that are not as many as their frames."""
+    repeated = {stamp: len(times) for stamp, times in recorded.items() if len(times) > 1}
+    for stamp, count in repeated.items():
+        if frames.get(stamp, 0) not in (0, count):
+            raise ConfigError(
+                f"{where}: {count} label images have the stamp {stamp / 1e9:.9f} and {frames[stamp]} frames are "
+                "nearest to it, so that nothing tells which belong together; record again with a stamp for each image"
+            )
+    _logger.warning("%s: stamps repeat, so label images of one stamp go with frames in the order of recording", where)
+
+
+def _see_once(seen: set[int], stamp: int, where: str) -> None:
+    """Refuse a second frame of one stamp: one annotation cannot be that of both."""
+    if stamp in seen:
+        raise ConfigError(
+            f"two frames have the stamp {stamp / 1e9:.9f} and one annotation of {where}, so that nothing tells whose "
+            "it is; record again with a stamp for each image, or go by --truth order"
+        )
+    seen.add(stamp)
 
 
 def _stamp(data: bytes, kind: str) -> int:

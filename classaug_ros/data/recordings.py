@@ -163,7 +163,7 @@ def _ways(bag: Path, truth: GroundTruth, cameras: Sequence[BagTopic], labels: Ma
         elif way == STAMP:
             ways[camera.name] = by_stamp(truth.annotations, truth.files, tolerance)
         else:
-            ways[camera.name] = from_topic(truth.annotations, bag, labels[way], tolerance)
+            ways[camera.name] = from_topic(truth.annotations, bag, camera, labels[way], tolerance)
     return ways
 
 
