@@ -26,7 +26,8 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from lifecycle_msgs.msg import State, Transition
 from lifecycle_msgs.srv import ChangeState, GetState
 from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
-from rcl_interfaces.srv import SetParameters, SetParametersAtomically
+from rcl_interfaces.srv import GetParameters, ListParameters, SetParameters, SetParametersAtomically
+from rclpy.parameter import parameter_value_to_python
 from rclpy.qos import QoSDurabilityPolicy, QoSProfile, QoSReliabilityPolicy
 from ros import PROJECT, Gathered, Peer, Process, eventually, own_domain
 from rosgraph_msgs.msg import Clock
@@ -664,6 +665,40 @@ def test_several_sub_models_publish_the_classes_of_all(tmp_path: Path, peer: Pee
         assert "the old rules stay in use: sub_model names 2 models and rules_file 1 file" in response.message
         label = camera.exchange(stamped(message)).label
         np.testing.assert_array_equal(pixels_of(label), expected.label)
+
+
+def dumped(peer: Peer) -> dict[str, ParameterValue]:
+    """All parameters of the node in one request, as `ros2 param dump` asks for them."""
+    names = peer.call(ListParameters, "/classaug_node/list_parameters", ListParameters.Request()).result.names
+    values = peer.call(GetParameters, "/classaug_node/get_parameters", GetParameters.Request(names=names)).values
+    return dict(zip(names, values, strict=True))
+
+
+def test_parameters_can_be_dumped_and_loaded_again(chain: Chain, peer: Peer, start: Start, tmp_path: Path) -> None:
+    node = start(NODE, *chain.parameters(cameras="[front]", min_confidence="0.25"))
+    node.wait_for_line("rules: ")
+    before = dumped(peer)
+    assert before["min_confidence"].double_value == 0.25
+    file = tmp_path / "dump.yaml"
+    values = {name: parameter_value_to_python(value) for name, value in before.items()}
+    file.write_text(json.dumps({"/classaug_node": {"ros__parameters": values}}))
+    assert node.stop()[0] == 0
+    again = start(NODE, "--ros-args", "--params-file", file)
+    again.wait_for_line("rules: ")
+    assert dumped(peer) == before
+
+
+def test_rules_are_no_parameters_until_they_are_given(talker: Peer) -> None:
+    assert not any(name.startswith("rules.") for name in dumped(talker))
+    wrong = set_parameters(talker, **{"rules.kind": truth(True)})[0]
+    assert (wrong.successful, wrong.reason) == (False, "parameter rules.kind is True; expected a string")
+    assert not any(name.startswith("rules.") for name in dumped(talker))
+
+
+def test_an_unknown_parameter_cannot_be_set(talker: Peer) -> None:
+    refused = set_parameters(talker, min_confidenze=ParameterValue(type=ParameterType.PARAMETER_DOUBLE))[0]
+    assert not refused.successful
+    assert refused.reason == "unknown parameter min_confidenze; did you mean min_confidence?"
 
 
 def test_a_read_only_parameter_is_fixed_while_configured(talker: Peer) -> None:

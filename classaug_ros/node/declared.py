@@ -10,7 +10,7 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from classaug_ros.errors import ConfigError
-from classaug_ros.node.parameters import Settings, camera_names, check, is_standard
+from classaug_ros.node.parameters import Settings, camera_names, check, is_standard, unknown_parameter
 from classaug_ros.node.table import ONE_OR_SEVERAL, Row, camera_of, rows
 
 
@@ -18,14 +18,17 @@ class NodeParameters:
     """The table's parameters on a node.
 
     What the user gave wrong (unknown names, wrong types) is declared as it is, so that a node can be built with
-    it, say what is wrong when it is configured, and be put right through the parameter services.
+    it, say what is wrong when it is configured, and be put right through the parameter services. What has no default
+    (``rules.*``) is declared once it is given: rclpy answers a request for many parameters with nothing at all where
+    one of them has no value, so that `ros2 param dump` would give nothing.
     """
 
     def __init__(self, node: Node) -> None:
         """Declare the parameters.
 
         Args:
-            node: made with ``automatically_declare_parameters_from_overrides=True``, which tells what was given.
+            node: made with ``automatically_declare_parameters_from_overrides=True``, which tells what was given, and
+                with ``allow_undeclared_parameters=True``.
         """
         self._node = node
         self._agree: Callable[[Mapping[str, Any]], object] | None = None
@@ -74,14 +77,17 @@ class NodeParameters:
                 self._redeclare(name, value, ParameterDescriptor(description="unknown", dynamic_typing=True))
         for name, row in table.items():
             if name not in values:
-                initial = _TYPES[row.kind] if row.default is None else row.default
-                self._node.declare_parameter(name, initial, _descriptor(row))
+                self._declare_default(row)
                 continue
             try:
                 self._redeclare(name, row.check(values[name]), _descriptor(row))
             except ConfigError:
                 wrong = ParameterDescriptor(description=row.description, dynamic_typing=True)
                 self._redeclare(name, values[name], wrong)
+
+    def _declare_default(self, row: Row) -> None:
+        if row.default is not None:
+            self._node.declare_parameter(row.name, row.default, _descriptor(row))
 
     def _redeclare(self, name: str, value: Any, descriptor: ParameterDescriptor) -> None:
         self._node.undeclare_parameter(name)
@@ -100,6 +106,8 @@ class NodeParameters:
         for parameter in parameters:
             row = table.get(parameter.name)
             if row is None:
+                if not self._node.has_parameter(parameter.name) and not is_standard(parameter.name):
+                    raise ConfigError(unknown_parameter(parameter.name, table))
                 continue
             if parameter.type_ == Parameter.Type.NOT_SET:
                 raise ConfigError(f"parameter {row.name} cannot be deleted; expected {row.expected}")
@@ -121,7 +129,7 @@ class NodeParameters:
                 self._node.undeclare_parameter(name)
         for name, row in table.items():
             if not self._node.has_parameter(name):
-                self._node.declare_parameter(name, row.default, _descriptor(row))
+                self._declare_default(row)
 
 
 _TYPES = {

@@ -62,7 +62,7 @@ class ClassaugNode(LifecycleNode):
     """
 
     def __init__(self) -> None:
-        super().__init__(NAME, automatically_declare_parameters_from_overrides=True)
+        super().__init__(NAME, automatically_declare_parameters_from_overrides=True, allow_undeclared_parameters=True)
         self._table = NodeParameters(self)
         self.add_post_set_parameters_callback(self._parameters_changed)
         self._state = "unconfigured"
