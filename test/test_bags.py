@@ -344,6 +344,38 @@ def test_a_bag_that_claims_to_have_such_many_messages_is_refused(tmp_path: Path,
         pass
 
 
+def read_texts(bag: Path) -> list[bytes]:
+    with BagReader(bag) as reader:
+        found = [bytes(message.data) for message in reader.messages(["/text"])]
+        assert len(found) == reader.topics["/text"].count
+    return found
+
+
+def edited(metadata: dict[str, Any], what: str) -> dict[str, Any]:
+    """What people change in metadata.yaml by hand."""
+    topic = metadata["rosbag2_bagfile_information"]["topics_with_message_count"][0]
+    qos = topic["topic_metadata"]["offered_qos_profiles"]
+    if what == "no QoS":
+        qos.clear()
+    elif what == "durations 0":
+        for name in ("deadline", "lifespan", "liveliness_lease_duration"):
+            qos[0][name] = {"sec": 0, "nsec": 0}
+    else:
+        topic["message_count"] = 3
+    return metadata
+
+
+@each_storage
+@pytest.mark.parametrize("what", ["no QoS", "durations 0", "fewer messages"])
+def test_metadata_that_is_edited_hides_no_message(tmp_path: Path, storage: Storage, what: str) -> None:
+    bag = write_texts(tmp_path / "bag", storage)
+    before = read_texts(bag)
+    metadata = bag / "metadata.yaml"
+    metadata.write_text(yaml.safe_dump(edited(yaml.safe_load(metadata.read_text()), what)))
+    assert len(before) == 20
+    assert read_texts(bag) == before
+
+
 @each_storage
 def test_a_bag_without_a_message_has_none(tmp_path: Path, storage: Storage) -> None:
     with BagWriter(tmp_path / "bag", storage) as writer:

@@ -2,11 +2,12 @@ from __future__ import annotations
 
 import json
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -261,7 +262,10 @@ def test_bags_that_cannot_be_played_are_refused(tmp_path: Path) -> None:
     ],
 )
 def test_message_types_that_are_not_installed_are_named(tmp_path: Path, kind: str, cause: str) -> None:
-    metadata = write_texts(tmp_path / "bag", (1, "/text", "one")) / "metadata.yaml"
-    metadata.write_text(metadata.read_text().replace(STRING, kind))
+    with BagWriter(tmp_path / "bag", "sqlite3") as writer:
+        writer.add_topic("/text", STRING)
+        writer.write("/text", 1, text_cdr("one"))
+    with closing(sqlite3.connect(tmp_path / "bag/bag.db3")) as database, database:
+        database.execute("UPDATE topics SET type = ?", [kind])
     with pytest.raises(ConfigError, match=cause):
         play(tmp_path / "bag")

@@ -7,7 +7,8 @@ import shutil
 import sqlite3
 import sys
 import tempfile
-from collections.abc import Collection, Iterator
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
@@ -30,6 +31,7 @@ from rosbags.interfaces import (
     QosTime,
 )
 from rosbags.rosbag2 import Reader, StoragePlugin, Writer
+from rosbags.rosbag2.reader import DirectoryReader
 from rosbags.typesys import Stores, get_typestore
 from rosbags.typesys.store import Typestore
 
@@ -249,7 +251,9 @@ class BagReader:
             raise ConfigError(f"{self._bag}: there is no such bag")
         with ExitStack() as stack, _reading(self._bag):
             self._reader = stack.enter_context(Reader(self._bag))
-            self.topics = _topics(self._reader.connections)
+            self._stored = _stored(self._reader)
+            self._counts = _counts(self._reader.connections) | _counts(self._stored)  # the larger of each
+            self.topics = _topics(self._stored, self._counts)
             self._stack = stack.pop_all()
         return self
 
@@ -291,7 +295,7 @@ class BagReader:
 
     def _connections(self, topics: Collection[str]) -> list[Connection]:
         names = {topic.name for topic in self.select(topics)}
-        return [connection for connection in self._reader.connections if connection.topic in names]
+        return [connection for connection in self._stored if connection.topic in names]
 
     def _messages(self, connections: Collection[Connection]) -> Iterator[BagMessage]:
         if not connections:
@@ -301,7 +305,7 @@ class BagReader:
             for connection, timestamp, data in self._reader.messages(connections):
                 count += 1
                 yield BagMessage(connection.topic, timestamp, data)
-        expected = sum(connection.msgcount for connection in connections)
+        expected = sum(self._counts[topic] for topic in {connection.topic for connection in connections})
         if count < expected:
             raise ConfigError(f"{self._bag}: is cut off: it has {count} of {expected} messages")
 
@@ -352,22 +356,46 @@ def _typestore() -> Typestore:
     return get_typestore(Stores.ROS2_JAZZY)
 
 
-def _topics(connections: Collection[Connection]) -> dict[str, BagTopic]:
+def _stored(reader: Reader) -> list[Connection]:
+    """Return a bag's connections as its files have them.
+
+    metadata.yaml, which those of a folder are read from, may say something else of QoS and counts: it is edited by
+    hand, for players that cannot read the QoS. rosbags finds no message of a connection whose QoS is another there.
+    """
+    folder = reader.storage
+    if not isinstance(folder, DirectoryReader):
+        return list(reader.connections)
+    listed = {connection.topic for connection in reader.connections}
+    stored = [connection for file in folder.storages for connection in file.connections]
+    unknown = listed - {connection.topic for connection in stored}
+    return stored + [connection for connection in reader.connections if connection.topic in unknown]
+
+
+def _counts(connections: Collection[Connection]) -> Counter[str]:
+    """Return how many messages there are of each topic."""
+    counts: Counter[str] = Counter()
+    for connection in connections:
+        if not 0 <= connection.msgcount < _MOST_MESSAGES:
+            raise ConfigError(
+                f"topic {connection.topic} has {shown(connection.msgcount)} messages, so its metadata says"
+            )
+        counts[connection.topic] += connection.msgcount
+    return counts
+
+
+def _topics(connections: Collection[Connection], counts: Mapping[str, int]) -> dict[str, BagTopic]:
     topics: dict[str, BagTopic] = {}
     for connection in connections:
         known = topics.get(connection.topic)
         if known is not None and known.type != connection.msgtype:
             raise ConfigError(f"topic {known.name} has two types, {known.type} and {connection.msgtype}")
-        if not 0 <= connection.msgcount < _MOST_MESSAGES:
-            raise ConfigError(
-                f"topic {connection.topic} has {shown(connection.msgcount)} messages, so its metadata says"
-            )
         profiles = connection.ext.offered_qos_profiles if isinstance(connection.ext, ConnectionExtRosbag2) else []
         topics[connection.topic] = BagTopic(
             connection.topic,
             connection.msgtype,
-            connection.msgcount + (known.count if known else 0),
-            any(qos.durability is QosDurability.TRANSIENT_LOCAL for qos in profiles),
+            counts[connection.topic],
+            (known is not None and known.latched)
+            or any(qos.durability is QosDurability.TRANSIENT_LOCAL for qos in profiles),
         )
     return topics
 
