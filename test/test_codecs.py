@@ -104,6 +104,7 @@ def expanded(gigabytes: float) -> bytes:
 def test_every_kind_of_png_has_the_pixels_it_holds(color: int, depth: int, interlaced: bool) -> None:
     data = png(color, depth, interlaced)
     expected = cv2.imdecode(flat(data), cv2.IMREAD_COLOR)
+    assert expected is not None
     np.testing.assert_array_equal(decode_file(flat(data)), expected)
     if color == 0 and depth == 16:
         unchanged = decode_file(flat(data), cv2.IMREAD_UNCHANGED)
@@ -276,7 +277,7 @@ def test_a_jpeg_that_ends_in_a_pixel_of_grey_is_decoded_once(kind: str, capfd: p
     pixels = random.integers(0, 256, (64, 96, 3), np.uint8)
     pixels[-8:, -8:] = np.add.outer(np.arange(8) * 9, np.arange(8) * 9 + 2)[..., None]
     data = encoded(".jpg", pixels[..., 0] if kind == "grey" else pixels, cv2.IMWRITE_JPEG_QUALITY, 100)
-    assert (cv2.imdecode(flat(data), cv2.IMREAD_COLOR)[-1, -1] == 128).all()
+    assert (np.asarray(cv2.imdecode(flat(data), cv2.IMREAD_COLOR))[-1, -1] == 128).all()
     decode_file(flat(data))
     assert capfd.readouterr().err == ""
 
