@@ -128,7 +128,7 @@ def test_counts_without_scores_take_no_samples(tmp_path: Path) -> None:
 def test_empty_counts_survive_the_file(tmp_path: Path) -> None:
     counts_of(datasets={}).save(tmp_path / "c.npz")
     loaded = Counts.load(tmp_path / "c.npz")
-    assert (loaded.images, loaded.datasets, loaded.triples.sum()) == ([], {}, 0)
+    assert (loaded.images, loaded.datasets, int(loaded.triples.sum())) == ([], {}, 0)
 
 
 def arrays(tmp_path: Path, counts: Counts | None = None, **changes: Any) -> Path:

@@ -58,6 +58,7 @@ def test_it_leaves_what_it_promises(played: tuple[Path, demo.Drive]) -> None:
         assert miou[kind]["added"] > 20
         assert miou[kind]["all"] > miou["main_only"]["all"] + 5
     sheet = cv2.imread(str(output / "contact_sheet.png"))
+    assert sheet is not None
     assert sheet.shape[1] > 4 * 640
     video = cv2.VideoCapture(str(output / "overlay.mp4"))
     assert video.get(cv2.CAP_PROP_FRAME_COUNT) == FRAMES

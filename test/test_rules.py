@@ -118,7 +118,7 @@ def test_purity_is_the_share_of_truths_that_mean_the_table_s_class(task: Task, d
     shares = purity(counts, rules.table, task)
     np.testing.assert_allclose(rules.confidence, shares, atol=1e-7)
     for i, j in np.ndindex(m, n):
-        assert shares[i, j] == pytest.approx(purity_by_hand(counts, i, j, rules.table[i, j], task), abs=5.1e-4)
+        assert shares[i, j] == pytest.approx(purity_by_hand(counts, i, j, int(rules.table[i, j]), task), abs=5.1e-4)
 
 
 def groups_by_hand(task: Task) -> list[int]:

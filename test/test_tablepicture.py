@@ -124,4 +124,5 @@ def test_encoded_it_is_the_same_picture() -> None:
     rules, counts = learned(2, 3, np.ones((2, 3, 3), np.int64))
     picture = draw_table(rules, counts)
     decoded = cv2.imdecode(np.frombuffer(encode(picture), np.uint8), cv2.IMREAD_COLOR)
+    assert decoded is not None
     np.testing.assert_array_equal(decoded[:, :, ::-1], picture)

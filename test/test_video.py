@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -56,6 +58,20 @@ def test_browsers_can_play_it(tmp_path: Path) -> None:
         video.write(plain(COLORS[0]))
     codec = int(cv2.VideoCapture(str(tmp_path / "video.mp4")).get(cv2.CAP_PROP_FOURCC)).to_bytes(4, "little")
     assert codec.lower() in {b"avc1", b"h264", b"vp09", b"vp90"}
+
+
+def test_codecs_that_are_not_there_are_not_told(tmp_path: Path) -> None:
+    """In a program of its own: FFmpeg's level is that of its first use."""
+    program = (
+        "import sys, pathlib, numpy, classaug_ros.evaluation.video as video\n"
+        "video.CODECS = ('avc1', 'hvc1', 'av01', *video.CODECS)\n"
+        "with video.VideoFile(pathlib.Path(sys.argv[1]), 10) as file:\n"
+        "    file.write(numpy.zeros((64, 96, 3), numpy.uint8))\n"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path / "video.mp4")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    assert done.stderr == ""
+    assert (tmp_path / "video.mp4").is_file()
 
 
 @needs_chromium

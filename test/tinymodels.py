@@ -22,7 +22,7 @@ from classaug_ros.task import Task
 OPSET = 17
 TURNS = 2**24  # of a loop without an end in sight
 WINDOW = 300  # pixels along each side that an average is of, at as many places
-IR_VERSION = 10  # of that opset's time: what the onnx package writes by default may be too new for ONNX Runtime
+IR_VERSION = 8  # of that opset: what the onnx package writes by default may be too new for ONNX Runtime
 
 Trap = Literal[
     "nan on black",

@@ -201,7 +201,7 @@ class BagWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         with self._stack, _writing(self._output):
-            self._writer.close()
+            self._writer.__exit__(kind, error, traceback)  # its file is closed then, even on a full disk
             if kind is None:
                 self._written.rename(self._output)
 

@@ -217,7 +217,8 @@ def _identical(bag: Path, labels: Path) -> int:
     for message in _recorded(bag, LABEL_TOPIC):
         stamp = (message.header.stamp.sec, message.header.stamp.nanosec)
         label = message.data.reshape(message.height, message.width)
-        same += stamp in expected and np.array_equal(label, cv2.imread(str(expected[stamp]), cv2.IMREAD_UNCHANGED))
+        if stamp in expected:
+            same += np.array_equal(label, np.asarray(cv2.imread(str(expected[stamp]), cv2.IMREAD_UNCHANGED)))
     return same
 
 

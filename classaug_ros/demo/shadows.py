@@ -26,7 +26,7 @@ def _grain() -> NDArray[np.uint8]:
     rng = np.random.default_rng(11)
     stains = octaves(7, TILE, TILE, 8, 5) * 9
     grit = cv2.GaussianBlur(rng.normal(0, 22, (TILE, TILE)).astype(np.float32), (0, 0), 1.1)
-    return np.clip(128 + stains + grit, 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(128 + stains + grit, 0, 255), np.uint8)
 
 
 def cast_shadows(canvas: Canvas, street: Street, time: float) -> None:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import cv2
 import numpy as np
@@ -216,10 +217,12 @@ def _sized(picture: Picture, size: tuple[int, int]) -> Picture:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep OpenCV from telling of codecs it does not have."""
-    before = cv2.getLogLevel()
-    cv2.setLogLevel(0)
+    """Keep OpenCV from telling of codecs it does not have, and so FFmpeg, which takes its level at its first use."""
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+    log: Any = getattr(cv2.utils, "logging", cv2)  # OpenCV 4 keeps its log level in cv2 itself, OpenCV 5 there
+    before = log.getLogLevel()
+    log.setLogLevel(0)
     try:
         yield
     finally:
-        cv2.setLogLevel(before)
+        log.setLogLevel(before)

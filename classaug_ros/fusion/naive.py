@@ -63,7 +63,8 @@ def nearest(labels: LabelMap, size: tuple[int, int]) -> LabelMap:
     """Resize a label map h x w to (H, W), each pixel taking the label its centre lies in."""
     rows = (2 * np.arange(size[0]) + 1) * labels.shape[0] // (2 * size[0])
     columns = (2 * np.arange(size[1]) + 1) * labels.shape[1] // (2 * size[1])
-    return labels.take(rows, axis=0).take(columns, axis=1)
+    resized: LabelMap = labels.take(rows, axis=0).take(columns, axis=1)
+    return resized
 
 
 def look_up(main: LabelMap, sub: LabelMap, table: LabelMap) -> LabelMap:
