@@ -18,8 +18,10 @@ def compiled(function: Any) -> Any:
     """Compile a function by Numba when it is first called; the machine code is kept for the next process.
 
     Compiling takes seconds where arrays are assigned to slices or calculated with as a whole, tenths where loops do it.
-    Division is NumPy's: by zero it gives infinity, and no error. The code is kept beside the module, in the user's own cache folder where that cannot be written, or in the folder that
-    the variable NUMBA_CACHE_DIR names, unless others may write there: Numba unpickles and runs what it finds.
+    Division is NumPy's: by zero it gives infinity, and no error.
+
+    The code is kept beside the module, in the user's own cache folder where that cannot be written, or in the folder
+    that the variable NUMBA_CACHE_DIR names, unless others may write there: Numba unpickles and runs what it finds.
     """
     try:
         return _compiler(cache=_private(os.environ.get("NUMBA_CACHE_DIR", "")))(function)

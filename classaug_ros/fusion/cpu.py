@@ -239,9 +239,7 @@ def _fill_cells(
             winner = winners[r, c]
             same = winner == winners[r, beside] and winner == winners[below, c] and winner == winners[below, beside]
             if same and clear[r, c] and clear[r, beside] and clear[below, c] and clear[below, beside]:
-                for y in range(rows[r], rows[r + 1]):
-                    for x in range(columns[c], columns[c + 1]):
-                        labels[y, x] = winner
+                labels[rows[r] : rows[r + 1], columns[c] : columns[c + 1]] = winner
                 continue
             for k in range(classes):
                 corners[k, 0] = scores[k, r, c]

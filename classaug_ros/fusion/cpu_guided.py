@@ -73,18 +73,14 @@ def _bend(values: Any, guide: Any, edge: Any, black: Any, white: Any, first: Any
     mean, spread = np.empty((h, w), np.float32), np.empty((h, w), np.float32)
     means, slope = np.empty((h, w), np.float32), np.empty((h, w), np.float32)
     rows, product = np.empty((h, w), np.float32), np.empty((h, w), np.float32)
-    for y in range(h):
-        for x in range(w):
-            product[y, x] = guide[y, x] * guide[y, x]
+    _multiply(guide, guide, product)
     _box(guide, rows, mean)
     _box(product, rows, spread)
     for y in range(h):
         for x in range(w):
             spread[y, x] = spread[y, x] - mean[y, x] * mean[y, x] + edge
     for k in range(first, last):
-        for y in range(h):
-            for x in range(w):
-                product[y, x] = guide[y, x] * values[k, y, x]
+        _multiply(guide, values[k], product)
         _box(values[k], rows, means)
         _box(product, rows, slope)
         for y in range(h):
@@ -96,6 +92,14 @@ def _bend(values: Any, guide: Any, edge: Any, black: Any, white: Any, first: Any
         for y in range(h):
             for x in range(w):
                 white[k, y, x] = black[k, y, x] + means[y, x]
+
+
+@compiled
+def _multiply(values: Any, others: Any, result: Any) -> None:
+    h, w = values.shape
+    for y in range(h):
+        for x in range(w):
+            result[y, x] = values[y, x] * others[y, x]
 
 
 @compiled
