@@ -120,6 +120,7 @@ ROS_HOMES = NODE_HOMES | {
 }
 HOMES = {
     **dict.fromkeys(ROS, ROS_HOMES),
+    "av": {"evaluation.h264"},
     "cv_bridge": {"images"},
     "numba": {"fusion.compiled"},
     "onnxruntime": {"engines.network", "engines.onnxrt", "convert.quantize"},
