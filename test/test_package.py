@@ -126,6 +126,7 @@ HOMES = {
     "onnxruntime": {"engines.network", "engines.onnxrt", "convert.quantize"},
     "rosbags": {"data.bags"},
     "scipy": {"learning.fit"},
+    "threadpoolctl": {"learning.fit"},
     "onnx": {"convert.export", "convert.graphs", "convert.quantize", "engines.network"},
     "tensorrt": {"engines.trt"},
     "tensorrt_rtx": {"engines.trt"},

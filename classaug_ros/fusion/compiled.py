@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import numba
+from numba.core import event
 
 _compiler = partial(numba.njit, nogil=True, error_model="numpy")
 _logger = logging.getLogger(__name__)
@@ -27,6 +30,33 @@ def compiled(function: Any) -> Any:
         return _compiler(cache=_private(os.environ.get("NUMBA_CACHE_DIR", "")))(function)
     except RuntimeError:  # no place to keep it, as in a read-only container: compiled by every process
         return _compiler()(function)
+
+
+@contextmanager
+def telling(tell: Callable[[str], object]) -> Iterator[None]:
+    """Have a line told, once, when the first function is compiled for which no machine code is kept."""
+    listener = _Compiling(tell)
+    event.register(listener.KIND, listener)
+    try:
+        yield
+    finally:
+        event.unregister(listener.KIND, listener)
+
+
+class _Compiling(event.Listener):  # type: ignore[misc]  # Numba is untyped
+    KIND = "numba:compile"
+
+    def __init__(self, tell: Callable[[str], object]) -> None:
+        self._tell = tell
+        self._told = False
+
+    def on_start(self, _: event.Event) -> None:
+        if not self._told:
+            self._told = True
+            self._tell("compiling the fusion for this machine, which takes some seconds at the first start")
+
+    def on_end(self, _: event.Event) -> None:
+        pass
 
 
 @cache

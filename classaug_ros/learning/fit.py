@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
-from functools import cache
-from typing import Any
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import minimize, minimize_scalar
 
 from classaug_ros.learning.folds import folds
 from classaug_ros.learning.problem import Array, Fit, Loss, Problem, log_frequency, on_scores, pose
@@ -22,11 +21,27 @@ GAMMAS = tuple(step / 20 for step in range(21))
 MOST_TO_CHOOSE = 20_000
 """Samples that penalty, temperature and gamma are chosen on, at most; the rule itself is fitted to all."""
 
-_THREADS = "OPENBLAS_NUM_THREADS"
 _ITERATIONS = 300
 _ITERATIONS_TO_CHOOSE = 60  # each from the weights of the penalty before
 
 
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Leave BLAS one thread, where threadpoolctl is installed.
+
+    L-BFGS-B solves for some twenty unknowns at each step: with SciPy's own OpenBLAS two threads take 60 times as long
+    for that as one, and longer on a machine that does other work.
+    """
+    try:
+        from threadpoolctl import threadpool_limits
+    except ModuleNotFoundError:  # it is in no list of ROS packages; the fit is the same without
+        yield
+        return
+    with threadpool_limits(1, "blas"):
+        yield
+
+
+@_one_thread()
 def fit_evidence(samples: Samples, images: Sequence[str], task: Task) -> Evidence:
     """Fit the probability rule of a task.
 
@@ -68,7 +83,7 @@ def solve(
     """Return the weights of the least ``Loss`` on a part of the samples."""
     loss = Loss(problem, part, penalty)
     first = (start or Fit.plain_models(problem)).packed()
-    found = _optimize().minimize(loss, first, jac=True, method="L-BFGS-B", options={"maxiter": iterations})
+    found = minimize(loss, first, jac=True, method="L-BFGS-B", options={"maxiter": iterations})
     return Fit.unpacked(found.x, problem)
 
 
@@ -106,11 +121,7 @@ def calibrate(problem: Problem, scores: Array) -> float:
 
     Source: Guo et al., On Calibration of Modern Neural Networks, ICML 2017.
     """
-
-    def surprise(log: float) -> float:
-        return _surprise(problem, scores / np.exp(log))
-
-    found = _optimize().minimize_scalar(surprise, bounds=(-1.5, 1.5), method="bounded")
+    found = minimize_scalar(lambda log: _surprise(problem, scores / np.exp(log)), bounds=(-1.5, 1.5), method="bounded")
     return float(np.exp(found.x))
 
 
@@ -133,23 +144,6 @@ def choose_gamma(problem: Problem, scores: Array, log_prior: NDArray[np.float64]
         return float((hits[met] / union[met]).mean())
 
     return max(GAMMAS, key=mean_iou)
-
-
-@cache
-def _optimize() -> Any:
-    """Import scipy.optimize, with one thread for the BLAS that SciPy's wheels bring.
-
-    Its L-BFGS-B solves for some twenty unknowns at each step, for which two threads took 60 times as long as one. How
-    many there are is read once, as the library is loaded; NumPy has one of its own, which has been loaded before.
-    """
-    given = os.environ.get(_THREADS)
-    os.environ.setdefault(_THREADS, "1")
-    try:
-        import scipy.optimize
-    finally:
-        if given is None:
-            del os.environ[_THREADS]
-    return scipy.optimize
 
 
 def _surprise(problem: Problem, scores: Array) -> float:
