@@ -262,9 +262,9 @@ def test_hashed_requirements_are_the_pinned_ones(ros: str) -> None:
     assert len(entries) == len(re.findall("^[^ #]", hashed, re.MULTILINE))
 
 
-@pytest.mark.parametrize("extra", ["export", "gpu", "quantize"])
+@pytest.mark.parametrize("extra", ["export", "fast", "gpu", "quantize"])
 def test_requirements_hold_what_extras_ask_for(extra: str) -> None:
-    pinned = [(PROJECT / "requirements" / f"{name}.txt").read_text() for name in ("dev", "export", "gpu")]
+    pinned = [(PROJECT / "requirements" / f"{name}.txt").read_text() for name in ("runtime", "dev", "export", "gpu")]
     asked = requirement_names(setup_arguments()["extras_require"][extra])
     assert asked
     assert asked <= requirement_names("\n".join(pinned).splitlines())

@@ -10,7 +10,6 @@ import logging
 import shutil
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -25,6 +24,7 @@ from classaug_ros import fusion
 from classaug_ros.data.bags import BagReader, BagWriter, decode_message, make_bag
 from classaug_ros.data.dataset import Dataset, load_dataset
 from classaug_ros.demo.datasets import write_dataset, write_drive
+from classaug_ros.demo.saying import Saying
 from classaug_ros.demo.sheet import contact_sheet, sheet_width, write_picture
 from classaug_ros.errors import ClassaugError, ConfigError
 from classaug_ros.evaluation.evaluate import Watcher, evaluate, label_files
@@ -56,7 +56,6 @@ LEARNING_SEEDS = range(5000, 5060)  # neither trained on nor driven through
 DRIVE_SEED = 22
 START_TIMEOUT = 60.0  # s
 END_TIMEOUT = 5.0
-SILENCE = 3.0  # s, the longest that nothing is said
 
 
 @dataclass(frozen=True)
@@ -159,34 +158,6 @@ def run(output: Path, frames: int) -> Drive:
         for name, what in _RESULTS.items():
             say(f"  {name:<20} {what}")
     return drive
-
-
-class Saying:
-    """Prints what is done, and that it still is where that takes longer; a context manager."""
-
-    def __init__(self) -> None:
-        """Say nothing yet."""
-        self._said = self._begun = time.monotonic()
-        self._left = threading.Event()
-        self._thread = threading.Thread(target=self._remind, name="saying", daemon=True)
-
-    def __call__(self, text: str) -> None:
-        """Print a text, at once."""
-        print(text, flush=True)
-        self._said = time.monotonic()
-
-    def __enter__(self) -> Saying:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._left.set()
-        self._thread.join()
-
-    def _remind(self) -> None:
-        while not self._left.wait(self._said + SILENCE - time.monotonic()):
-            if time.monotonic() >= self._said + SILENCE:
-                self(f"  still at it, {time.monotonic() - self._begun:.0f} s since the start")
 
 
 def _drawn(output: Path, frames: int, say: Saying) -> tuple[Dataset, Dataset]:
