@@ -9,11 +9,9 @@ import os
 import sys
 from collections.abc import Sequence
 
-from classaug_ros import __version__, fusion
+from classaug_ros import __version__
 from classaug_ros.cli import bag, bench, build_engine, card, compare, evaluate, export, inspect, learn, quantize
 from classaug_ros.errors import ClassaugError
-
-_logger = logging.getLogger(__name__)
 
 EXIT_DEFECT = 1
 EXIT_MISTAKE = 2
@@ -37,8 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # names of files and classes may be anything
     try:
-        with fusion.telling(_logger.info):
-            status = options.run(options) or 0
+        status = options.run(options) or 0
         sys.stdout.flush()  # a full disk is told here, not by the interpreter as it ends
     except KeyboardInterrupt:
         status, problem = EXIT_INTERRUPTED, "interrupted"

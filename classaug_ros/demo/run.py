@@ -123,7 +123,6 @@ def run(output: Path, frames: int) -> Drive:
     _prepare(output)
     with ExitStack() as later:
         say = later.enter_context(Saying())
-        later.enter_context(fusion.telling(lambda text: say(f"  {text}")))
         learning, driven = _drawn(output, frames, say)
         task = Task.load(HERE / "task.yaml")
         main_model, sub_model = load_model(HERE / "models/main"), load_model(HERE / "models/sub")
