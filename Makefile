@@ -76,8 +76,8 @@ LOCK = UV_CUSTOM_COMPILE_COMMAND="make locks" uv pip compile --quiet --upgrade -
 locks:
 	@cd requirements
 	for ros in kilted jazzy system; do
-		$(LOCK) --universal ../setup.py $$ros.in dev.in -o $$ros-dev.txt
-		$(LOCK) --universal ../setup.py $$ros.in -c $$ros-dev.txt -o $$ros.txt
+		$(LOCK) --universal --extra fast ../setup.py $$ros.in dev.in -o $$ros-dev.txt
+		$(LOCK) --universal --extra fast ../setup.py $$ros.in -c $$ros-dev.txt -o $$ros.txt
 	done
 	for tools in export gpu fuzz mutants; do
 		$(LOCK) --universal $$tools.in -c kilted-dev.txt --no-emit-package numpy -o $$tools.txt

@@ -55,6 +55,8 @@ setup(
         "tqdm>=4.66",
     ],
     extras_require={
+        # What no ROS package list has, and is done without: videos in H.264, and a fit whose BLAS has one thread.
+        "fast": ["av>=11", "threadpoolctl>=3.1"],
         "export": ["onnx", "torch>=2.5", "transformers>=4.48"],
         "gpu": ["onnx", "torch>=2.8", "triton>=3.4"],
         "quantize": ["onnx"],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +16,8 @@ from ros import own_domain
 
 from classaug_ros.data.bags import BagReader, decode_message
 from classaug_ros.demo import run as demo
-from classaug_ros.errors import ConfigError
+from classaug_ros.demo.saying import Saying
+from classaug_ros.errors import ClassaugError, ConfigError
 from classaug_ros.rules import KINDS
 
 FRAMES = 8
@@ -26,6 +28,7 @@ def played(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, dem
     output = tmp_path_factory.mktemp("demo") / "out"
     with own_domain() as domain, pytest.MonkeyPatch.context() as patch:
         patch.setenv("ROS_DOMAIN_ID", str(domain))
+        patch.setenv("NUMBA_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))  # for the demo's other processes: empty
         patch.setattr(demo, "LEARNING_SEEDS", range(5000, 5008))
         yield output, demo.run(output, FRAMES)
 
@@ -62,6 +65,33 @@ def test_it_leaves_what_it_promises(played: tuple[Path, demo.Drive]) -> None:
     assert sheet.shape[1] > 4 * 640
     video = cv2.VideoCapture(str(output / "overlay.mp4"))
     assert video.get(cv2.CAP_PROP_FRAME_COUNT) == FRAMES
+
+
+def test_the_node_finds_compiled_what_it_needs(played: tuple[Path, demo.Drive]) -> None:
+    output, _ = played
+    log = (output / "node.log").read_text()
+    assert "active" in log
+    assert "compiling" not in log
+    assert not (output / "compiling.log").exists()
+
+
+def test_that_nothing_could_be_compiled_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(demo, "LEARNING_SEEDS", range(5000, 5001))
+    monkeypatch.setenv("PYTHONHOME", str(tmp_path))  # where no Python is
+    with pytest.raises(ClassaugError, match=r"could not be compiled; see .*compiling\.log"):
+        demo.run(tmp_path / "out", 1)
+    assert "Python" in (tmp_path / "out" / "compiling.log").read_text()
+
+
+def test_who_waits_is_told_that_it_goes_on(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("classaug_ros.demo.saying.SILENCE", 0.05)
+    with Saying() as say:
+        say("1/1 waiting")
+        said = ""
+        while said.count("still at it") < 3:
+            said += capsys.readouterr().out
+    assert said.splitlines()[0] == "1/1 waiting"
+    assert not any(thread.name == "saying" for thread in threading.enumerate())
 
 
 def test_a_folder_of_somebody_elses_is_left_alone(tmp_path: Path) -> None:

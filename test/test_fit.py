@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import fields, replace
+from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy.optimize import minimize
 
 from classaug_ros.labels import LabelSpace
 from classaug_ros.learning.fit import (
@@ -410,3 +413,39 @@ def test_truth_that_is_no_output_class_has_no_say_in_the_temperature() -> None:
         weight=few.weight[~other] / few.weight[~other].sum(),
     )
     assert calibrate(few, scores) == pytest.approx(calibrate(known, scores[~other]), rel=1e-3)
+
+
+def test_sums_over_parts_of_the_samples_are_those_over_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    problem = pose(two_experts(500, seed=3), TASK, groups_of(TASK))
+    plain = Fit.plain_models(problem).packed()
+    at = plain + np.random.default_rng(0).normal(0, 0.3, len(plain))
+    losses = []
+    for at_a_time in (1, 7 * problem.plain[0].size, 2**30):
+        monkeypatch.setattr("classaug_ros.learning.problem._AT_A_TIME", at_a_time)
+        losses.append(Loss(problem, np.ones(500, np.bool_), 1e-3)(at))
+    for loss, gradient in losses[:2]:
+        assert loss == pytest.approx(losses[2][0], rel=1e-5)
+        np.testing.assert_allclose(gradient, losses[2][1], atol=1e-5)
+
+
+def test_blas_has_one_thread_while_the_rule_is_fitted(monkeypatch: pytest.MonkeyPatch) -> None:
+    threadpoolctl = pytest.importorskip("threadpoolctl")
+    seen: list[int] = []
+
+    def looking(*arguments: object, **words: object) -> Any:
+        seen.extend(each["num_threads"] for each in threadpoolctl.threadpool_info() if each["user_api"] == "blas")
+        return minimize(*arguments, **words)
+
+    monkeypatch.setattr("classaug_ros.learning.fit.minimize", looking)
+    fit_evidence(two_experts(300, seed=4), names_of(), TASK)
+    assert seen
+    assert set(seen) == {1}
+
+
+def test_the_fit_is_the_same_without_threadpoolctl(monkeypatch: pytest.MonkeyPatch) -> None:
+    samples = two_experts(300, seed=4)
+    known = fit_evidence(samples, names_of(), TASK)
+    monkeypatch.setitem(sys.modules, "threadpoolctl", None)
+    fitted = fit_evidence(samples, names_of(), TASK)
+    np.testing.assert_allclose(fitted.main, known.main, atol=1e-3)
+    assert fitted.penalty == known.penalty

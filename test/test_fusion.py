@@ -380,6 +380,27 @@ def test_machine_code_is_kept_where_none_but_the_user_writes(tmp_path: Path, mod
     assert ("others may write there" in done.stderr) is not kept
 
 
+def test_who_waits_for_the_compiler_is_told_so_once(tmp_path: Path) -> None:
+    """At the first start; not where the machine code is kept from before."""
+    program = "from classaug_ros import fusion\nwith fusion.telling(print):\n    fusion.warm_up()\n    print('ready')\n"
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "cache")}
+    told = [
+        subprocess.run(
+            [sys.executable, "-c", program],
+            cwd=Path(__file__).resolve().parents[1],
+            capture_output=True,
+            text=True,
+            env=environment,
+            timeout=200,
+            check=True,
+        ).stdout.splitlines()
+        for _ in range(2)
+    ]
+    assert [len(lines) for lines in told] == [2, 1]
+    assert told[0][0].startswith("compiling the fusion for this machine")
+    assert told[0][1] == told[1][0] == "ready"
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder to somebody else")
 def test_machine_code_of_somebody_else_is_not_run(tmp_path: Path) -> None:
     (tmp_path / "theirs").mkdir()

@@ -44,6 +44,13 @@ def run(world: World, path: Path, limit: int | None = None, datasets: list[Datas
         return count(pipeline, datasets or [load_dataset(world.dataset)], Task.load(world.task), path, limit)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _compiled(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Count once: whoever is first on a machine is told that Numba compiles, which tests of messages do not expect."""
+    folder = tmp_path_factory.mktemp("compiled")
+    run(write_world(folder / "world", images=1), folder / "c.npz")
+
+
 def by_hand(world: World, names: list[str]) -> NDArray[np.int64]:
     """Equation 1's counts, pixel by pixel."""
     triples = np.zeros((len(MAIN_CLASSES), len(SUB_CLASSES), len(SUB_CLASSES)), np.int64)

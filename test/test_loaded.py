@@ -10,6 +10,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+import numba
 import numpy as np
 import pytest
 from tinymodels import SUB_CLASSES, World, random_rules, write_model, write_world
@@ -106,6 +107,25 @@ def test_no_frame_waits_for_the_compiler(world: World) -> None:
     """In a process of its own, as one that has fused before has all it needs."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as other:
         assert other.submit(compiled_for_frames, world.folder).result(120) == set()
+
+
+def test_who_starts_the_node_is_told_once_that_numba_compiles(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    with loaded(world.folder, "sub_table"):
+        pass  # what has been compiled for it now need not be again
+    told: list[str] = []
+    with closing(Loaded.load(settings(world.folder, "sub_table"), told.append).path):
+        assert told == []
+
+    def compile_two() -> None:
+        for _ in range(2):
+            numba.njit(lambda x: x + 1)(1)
+
+    monkeypatch.setattr("classaug_ros.fusion.warm_up", compile_two)
+    with closing(Loaded.load(settings(world.folder, "sub_table"), told.append).path):
+        assert len(told) == 1
+        assert told[0].startswith("compiling the fusion")
+    compile_two()
+    assert len(told) == 1
 
 
 def compiled_for_frames(folder: Path) -> set[str]:

@@ -120,11 +120,13 @@ ROS_HOMES = NODE_HOMES | {
 }
 HOMES = {
     **dict.fromkeys(ROS, ROS_HOMES),
+    "av": {"evaluation.h264"},
     "cv_bridge": {"images"},
     "numba": {"fusion.compiled"},
     "onnxruntime": {"engines.network", "engines.onnxrt", "convert.quantize"},
     "rosbags": {"data.bags"},
     "scipy": {"learning.fit"},
+    "threadpoolctl": {"learning.fit"},
     "onnx": {"convert.export", "convert.graphs", "convert.quantize", "engines.network"},
     "tensorrt": {"engines.trt"},
     "tensorrt_rtx": {"engines.trt"},
@@ -248,7 +250,7 @@ def locked(*names: str) -> set[str]:
     return set(re.findall(r"^[\w.-]+(?===)", text, re.MULTILINE))
 
 
-@pytest.mark.parametrize("extra", ["export", "gpu", "quantize", "test"])
+@pytest.mark.parametrize("extra", ["export", "fast", "gpu", "quantize", "test"])
 def test_locks_hold_what_extras_ask_for(extra: str) -> None:
     asked = requirement_names(setup_arguments()["extras_require"][extra])
     assert asked

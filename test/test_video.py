@@ -23,6 +23,7 @@ from classaug_ros.evaluation.video import RATE, OverlayVideo, VideoFile, above, 
 from classaug_ros.images import Frame
 from classaug_ros.rules import RuleSet
 
+BROWSERS_PLAY = {b"avc1", b"h264", b"vp09", b"vp90"}
 COLORS = [(200, 40, 40), (40, 200, 40), (40, 40, 200)]
 
 
@@ -41,6 +42,22 @@ def plain(color: tuple[int, int, int], size: tuple[int, int] = (64, 96)) -> NDAr
     return np.full((*size, 3), color, np.uint8)
 
 
+def codec_of(path: Path) -> bytes:
+    return int(cv2.VideoCapture(str(path)).get(cv2.CAP_PROP_FOURCC)).to_bytes(4, "little").lower()
+
+
+@pytest.fixture(params=["PyAV", "OpenCV"])
+def encoder(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """What writes videos: PyAV, or OpenCV as where PyAV is not installed."""
+    if request.param == "PyAV":
+        pytest.importorskip("av")
+    else:
+        monkeypatch.delitem(sys.modules, "classaug_ros.evaluation.h264", raising=False)
+        monkeypatch.setitem(sys.modules, "av", None)
+    return str(request.param)
+
+
+@pytest.mark.usefixtures("encoder")
 def test_frames_come_back_in_order_and_colour(tmp_path: Path) -> None:
     with VideoFile(tmp_path / "new" / "video.mp4", 12.5) as video:
         for color in COLORS:
@@ -52,18 +69,18 @@ def test_frames_come_back_in_order_and_colour(tmp_path: Path) -> None:
         assert np.abs(frame.mean(axis=(0, 1)) - color).max() < 6
 
 
-def test_browsers_can_play_it(tmp_path: Path) -> None:
+def test_browsers_can_play_it(tmp_path: Path, encoder: str) -> None:
     """OpenCV falls back to a codec that browsers do not know where it has no other."""
     with VideoFile(tmp_path / "video.mp4", 10) as video:
         video.write(plain(COLORS[0]))
-    codec = int(cv2.VideoCapture(str(tmp_path / "video.mp4")).get(cv2.CAP_PROP_FOURCC)).to_bytes(4, "little")
-    assert codec.lower() in {b"avc1", b"h264", b"vp09", b"vp90"}
+    assert codec_of(tmp_path / "video.mp4") in {"PyAV": {b"avc1", b"h264"}, "OpenCV": BROWSERS_PLAY}[encoder]
 
 
 def test_codecs_that_are_not_there_are_not_told(tmp_path: Path) -> None:
     """In a program of its own: FFmpeg's level is that of its first use."""
     program = (
         "import sys, pathlib, numpy, classaug_ros.evaluation.video as video\n"
+        "sys.modules['av'] = None\n"  # which would be asked first
         "video.CODECS = ('avc1', 'hvc1', 'av01', *video.CODECS)\n"
         "with video.VideoFile(pathlib.Path(sys.argv[1]), 10) as file:\n"
         "    file.write(numpy.zeros((64, 96, 3), numpy.uint8))\n"
@@ -74,6 +91,16 @@ def test_codecs_that_are_not_there_are_not_told(tmp_path: Path) -> None:
     assert (tmp_path / "video.mp4").is_file()
 
 
+def test_without_h264_in_pyav_opencv_writes_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("av")
+    monkeypatch.setattr("classaug_ros.evaluation.h264.ENCODER", "libnone")
+    with VideoFile(tmp_path / "video.mp4", 10) as video:
+        video.write(plain(COLORS[0]))
+    assert codec_of(tmp_path / "video.mp4") in BROWSERS_PLAY
+    assert [path.name for path in tmp_path.iterdir()] == ["video.mp4"]
+
+
+@pytest.mark.usefixtures("encoder")
 @needs_chromium
 def test_a_real_browser_plays_it(tmp_path: Path) -> None:
     with VideoFile(tmp_path / "video.mp4", 10) as video:
@@ -91,6 +118,7 @@ def test_a_real_browser_plays_it(tmp_path: Path) -> None:
     assert "<p>plays 96 x 64, 0.3 s</p>" in shown
 
 
+@pytest.mark.usefixtures("encoder")
 def test_odd_and_changing_sizes_are_stretched_to_the_first(tmp_path: Path) -> None:
     with VideoFile(tmp_path / "video.mp4", 10) as video:
         for size in ((63, 95), (120, 40), (64, 96)):
@@ -98,6 +126,7 @@ def test_odd_and_changing_sizes_are_stretched_to_the_first(tmp_path: Path) -> No
     assert [frame.shape for frame in read(tmp_path / "video.mp4")[1]] == [(64, 96, 3)] * 3
 
 
+@pytest.mark.usefixtures("encoder")
 def test_a_mistake_on_the_way_leaves_no_video(tmp_path: Path) -> None:
     def interrupted() -> None:
         with VideoFile(tmp_path / "video.mp4", 10) as video:
@@ -107,6 +136,28 @@ def test_a_mistake_on_the_way_leaves_no_video(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         interrupted()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_goes_while_it_is_written_is_told(tmp_path: Path) -> None:
+    pytest.importorskip("av")
+    video = VideoFile(tmp_path / "new" / "video.mp4", 10)
+    (tmp_path / "new").rmdir()
+    with pytest.raises(ConfigError, match=r"video.*mp4: cannot be written: No such file"):  # once it has enough frames
+        _finish(video)
+
+
+def _finish(video: VideoFile) -> None:
+    video.write(plain(COLORS[0]))
+    video.close(keep=True)
+
+
+@pytest.mark.parametrize("rate", [29.97, 30000 / 1001, 59.94, 12.5, 1.0, 60.0])
+def test_h264_keeps_the_rate(tmp_path: Path, rate: float) -> None:
+    pytest.importorskip("av")
+    with VideoFile(tmp_path / "video.mp4", rate) as video:
+        for _ in range(3):
+            video.write(plain(COLORS[0]))
+    assert read(tmp_path / "video.mp4")[0] == pytest.approx(rate, rel=1e-3)
 
 
 def test_a_file_that_cannot_be_written_is_told_at_once(tmp_path: Path) -> None:

@@ -65,5 +65,6 @@ def _write(folder: Path, frames: Iterable[tuple[str, Frame]], name: str) -> Path
 
 def _write_png(path: Path, pixels: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> None:
     """Write BGR or one-channel pixels; OpenCV reports failure by its return value alone."""
-    if not cv2.imwrite(str(path), np.ascontiguousarray(pixels), [cv2.IMWRITE_PNG_COMPRESSION, 1]):
+    quick = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE]
+    if not cv2.imwrite(str(path), np.ascontiguousarray(pixels), quick):
         raise OSError(f"{path}: OpenCV could not write this file; expected a writable folder")

@@ -6,11 +6,13 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,7 @@ from classaug_ros import fusion
 from classaug_ros.data.bags import BagReader, BagWriter, decode_message, make_bag
 from classaug_ros.data.dataset import Dataset, load_dataset
 from classaug_ros.demo.datasets import write_dataset, write_drive
+from classaug_ros.demo.saying import Saying
 from classaug_ros.demo.sheet import contact_sheet, sheet_width, write_picture
 from classaug_ros.errors import ClassaugError, ConfigError
 from classaug_ros.evaluation.evaluate import Watcher, evaluate, label_files
@@ -47,10 +50,11 @@ LABEL_TOPIC = f"{NODE}/{CAMERA}/label"
 OVERLAY_TOPIC = f"{NODE}/{CAMERA}/overlay"
 INFO_TOPIC = f"{NODE}/label_info"
 
-RATE = 5.0  # Hz
+RATE = 5.0  # Hz, of the drive
+FASTER = 2.0  # than it was driven, it is played: what the node answers at 5 Hz it answers at 10 as well
 LEARNING_SEEDS = range(5000, 5060)  # neither trained on nor driven through
 DRIVE_SEED = 22
-START_TIMEOUT = 60.0  # s: the first start on a machine compiles the fusion
+START_TIMEOUT = 60.0  # s
 END_TIMEOUT = 5.0
 
 
@@ -94,6 +98,8 @@ def main() -> int:
     parser.add_argument("--output", type=Path, default=Path("demo-output"), help="folder for all results")
     parser.add_argument("--frames", type=int, default=60, help="length of the drive (default %(default)s)")
     options = parser.parse_args()
+    logging.basicConfig(format="  %(message)s", stream=sys.stdout)
+    logging.getLogger("classaug_ros").setLevel(logging.INFO)
     start = time.monotonic()
     try:
         drive = run(options.output, options.frames)
@@ -115,38 +121,63 @@ def run(output: Path, frames: int) -> Drive:
         ClassaugError: a step failed.
     """
     _prepare(output)
-    print(f"1/5 drawing {len(LEARNING_SEEDS)} street scenes to learn from and a drive of {frames} frames")
-    learning = load_dataset(write_dataset(output / "learning", LEARNING_SEEDS, name="demo-learning"))
-    driven = load_dataset(write_drive(output / "drive", DRIVE_SEED, frames, RATE))
-    task = Task.load(HERE / "task.yaml")
-    main_model, sub_model = load_model(HERE / "models/main"), load_model(HERE / "models/sub")
-    with Pipeline(main_model, sub_model) as pipeline:
-        print("\n2/5 learning rules from both models on the scenes")
-        counts = count(pipeline, [learning], task, output / "rules.counts.npz")
-        learned = derive_rules(counts, task)
-        learned.save(output / "rules.yaml")
-        print(summarise(counts, learned))
+    with ExitStack() as later:
+        say = later.enter_context(Saying())
+        learning, driven = _drawn(output, frames, say)
+        task = Task.load(HERE / "task.yaml")
+        main_model, sub_model = load_model(HERE / "models/main"), load_model(HERE / "models/sub")
+        with Pipeline(main_model, sub_model) as pipeline:
+            say("\n2/5 learning rules from both models on the scenes")
+            counts = count(pipeline, [learning], task, output / "rules.counts.npz")
+            learned = derive_rules(counts, task)
+            learned.save(output / "rules.yaml")
+            say(summarise(counts, learned))
 
-        print("\n3/5 scoring main model, sub model and rules on the drive, without ROS")
-        rules = RuleSet([learned])
-        turned, pictures = Turned(rules), Pictures(driven, [task], rules)
-        watchers: list[Watcher] = [label_files(output / "labels"), turned, pictures]
-        evaluation = evaluate(pipeline, driven, [task], rules, watchers=watchers)
+            later.enter_context(ros_environment())
+            node = later.enter_context(_node(output))  # it starts while the drive is scored
+            say("\n3/5 scoring main model, sub model and rules on the drive, without ROS")
+            rules = RuleSet([learned])
+            turned, pictures = Turned(rules), Pictures(driven, [task], rules)
+            watchers: list[Watcher] = [label_files(output / "labels"), turned, pictures]
+            evaluation = evaluate(pipeline, driven, [task], rules, watchers=watchers)
 
-    print(f"\n4/5 playing the drive at {RATE:g} Hz to classaug_node, a process of its own, over ROS 2 topics")
-    make_bag(driven.samples[0].image.parent, output / "drive_bag", topic=IMAGE_TOPIC, rate=RATE)
-    with ros_environment():
-        drive = _play_to_node(output, frames)
+        say(
+            f"\n4/5 playing the drive at {FASTER * RATE:g} Hz, {FASTER:g} times as fast as it was driven, "
+            "to classaug_node, a process of its own, over ROS 2 topics"
+        )
+        make_bag(driven.samples[0].image.parent, output / "drive_bag", topic=IMAGE_TOPIC, rate=RATE)
+        drive = _play_to_node(output, frames, node)
 
-    print("\n5/5 drawing the results")
-    with Pipeline(main_model, sub_model) as pipeline:
-        _draw(output, driven, task, rules, pipeline)
-        report = build_report(evaluation, pipeline, driven, turned=turned, live=drive.figures())
-    write_report(report, output / "report", pictures)
-    print(f"\n{table_2(report)}\n\n{drive.in_short()}\n\nto look at, in {output}:")
-    for name, what in _RESULTS.items():
-        print(f"  {name:<20} {what}")
+        say("\n5/5 drawing the results")
+        with Pipeline(main_model, sub_model) as pipeline:
+            _draw(output, driven, task, rules, pipeline)
+            report = build_report(evaluation, pipeline, driven, turned=turned, live=drive.figures())
+        write_report(report, output / "report", pictures)
+        say(f"\n{table_2(report)}\n\n{drive.in_short()}\n\nto look at, in {output}:")
+        for name, what in _RESULTS.items():
+            say(f"  {name:<20} {what}")
     return drive
+
+
+def _drawn(output: Path, frames: int, say: Saying) -> tuple[Dataset, Dataset]:
+    """Draw the scenes and the drive, while another process compiles what is needed then."""
+    say(f"1/5 drawing {len(LEARNING_SEEDS)} street scenes to learn from and a drive of {frames} frames")
+    told = output / "compiling.log"
+    with told.open("wb") as log:
+        command = [sys.executable, "-m", "classaug_ros.demo.compiling"]
+        compiling = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
+    try:
+        learning = write_dataset(output / "learning", LEARNING_SEEDS, name="demo-learning")
+        drive = write_drive(output / "drive", DRIVE_SEED, frames, RATE)
+        if compiling.poll() is None:
+            say("  waiting for the fusion to be compiled for this machine, which is done at the first start")
+        if compiling.wait():
+            raise ClassaugError(f"the fusion could not be compiled; see {told}")
+    finally:
+        compiling.kill()
+        compiling.wait()
+    told.unlink()
+    return load_dataset(learning), load_dataset(drive)
 
 
 _RESULTS = {
@@ -167,24 +198,24 @@ def _prepare(output: Path) -> None:
     (output / MARKER).touch()
 
 
-def _play_to_node(output: Path, frames: int) -> Drive:
+def _play_to_node(output: Path, frames: int, node: NodeProcess) -> Drive:
     from sensor_msgs.msg import Image
     from std_msgs.msg import String
 
     from classaug_ros.demo.recorder import Recorder
+    from classaug_ros.running.player import play
 
     images = {IMAGE_TOPIC: Image, LABEL_TOPIC: Image, OVERLAY_TOPIC: Image}
     bag = output / "recorded_bag"
-    with BagWriter(bag) as writer, Recorder(writer, images, {INFO_TOPIC: String}) as recorder, _node(output) as node:
+    with BagWriter(bag) as writer, Recorder(writer, images, {INFO_TOPIC: String}) as recorder:
         if not recorder.wait_for_latched(INFO_TOPIC, START_TIMEOUT):
             node.check()
             raise ClassaugError(f"classaug_node did not become active; see {output}/node.log")
-        # Both the node and the recorder are to see every frame.
-        play = ["-m", "classaug_ros.cli", "play", str(output / "drive_bag"), "--wait-matching-subscriptions", "2"]
-        subprocess.run([sys.executable, *play], check=True)
+        play(output / "drive_bag", rate=FASTER, subscribers=2)  # both the node and the recorder are to see every frame
         for topic in (LABEL_TOPIC, OVERLAY_TOPIC):
             recorder.wait_for_images(topic, frames, END_TIMEOUT)
         arrivals = recorder.arrivals
+    node.stop()
     asked, answered = arrivals[IMAGE_TOPIC], arrivals[LABEL_TOPIC]
     latency = [1000 * (answered[stamp] - asked[stamp]) for stamp in answered if stamp in asked]
     identical = _identical(bag, output / "labels")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
+from classaug_ros import fusion
 from classaug_ros.data.examples import Example, Source
 from classaug_ros.decision import Decision
 from classaug_ros.errors import ConfigError
@@ -27,6 +29,8 @@ from classaug_ros.labels import LabelMap
 from classaug_ros.pipeline import Pipeline
 from classaug_ros.rules import RuleSet
 from classaug_ros.task import Task
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -202,7 +206,7 @@ def evaluate(
     scorer = Scorer(scoring_for(source.truth, tasks), methods)
     predictions = KeptPredictions(pipeline, methods, kept)
     total = len(source) if limit is None else min(limit, len(source))
-    with interruption() as interrupted:
+    with fusion.telling(_logger.info), interruption() as interrupted:
         for example in tqdm(islice(source, total), total=total, desc="evaluate", unit="image", disable=None):
             prediction = scorer.add(example, predictions.predict(example.frame, scored_size(example)))
             for watcher in watchers:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
@@ -23,7 +23,10 @@ from classaug_ros.files import writable
 from classaug_ros.rules import RuleSet
 
 CODECS = ("avc1", "vp09", "mp4v")
-"""H.264, VP9, MPEG-4 Part 2, the best first: all browsers play the first, nearly all the second, none the third."""
+"""H.264, VP9, MPEG-4 Part 2, the best first: all browsers play the first, nearly all the second, none the third.
+
+They are asked of OpenCV where there is no PyAV. OpenCV from PyPI has no H.264, and is slow at VP9.
+"""
 
 SIDE = 1280  # longest side of a frame, pixels: larger ones are scaled down
 NARROWEST = 480  # pixels of a video's width: narrower frames have no room for the legend
@@ -51,29 +54,34 @@ class VideoFile:
         writable(path)
         self._path, self._rate = path, rate
         self._temporary = path.with_name(f".{path.stem}.{os.getpid()}.mp4")
-        self._writer: cv2.VideoWriter | None = None
+        self._writer: _Writer | None = None
         self._size = (0, 0)
 
     def write(self, picture: Picture) -> None:
         """Add a frame, H x W x 3 uint8 RGB.
 
         Raises:
-            ConfigError: OpenCV has no codec for it.
+            ConfigError: there is no codec for it, or the file cannot be written.
         """
         if self._writer is None:
             self._size = picture.shape[1] + picture.shape[1] % 2, picture.shape[0] + picture.shape[0] % 2
             self._writer = self._open()
-        picture = _sized(picture, self._size)
-        self._writer.write(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+        self._writer.write(_sized(picture, self._size))
 
     def close(self, *, keep: bool) -> None:
-        """Finish the file; without ``keep``, or without a frame, there will be none."""
-        if self._writer is not None:
-            self._writer.release()
+        """Finish the file; without ``keep``, or without a frame, there will be none.
+
+        Raises:
+            ConfigError: the file cannot be written.
+        """
+        try:
+            if self._writer is not None:
+                self._writer.release()
+                if keep:
+                    self._temporary.replace(self._path)
+        finally:
             self._writer = None
-            if keep:
-                self._temporary.replace(self._path)
-        self._temporary.unlink(missing_ok=True)
+            self._temporary.unlink(missing_ok=True)
 
     def __enter__(self) -> VideoFile:
         return self
@@ -81,13 +89,38 @@ class VideoFile:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self.close(keep=kind is None)
 
-    def _open(self) -> cv2.VideoWriter:
+    def _open(self) -> _Writer:
+        try:
+            from classaug_ros.evaluation.h264 import H264File
+
+            return H264File(self._temporary, self._rate, self._size)
+        except ImportError:  # it is not installed, or without an encoder
+            pass
         with _quiet():
             for codec in CODECS:
                 writer = cv2.VideoWriter(str(self._temporary), cv2.VideoWriter.fourcc(*codec), self._rate, self._size)
                 if writer.isOpened():
-                    return writer
+                    return _OpenCvFile(writer)
         raise ConfigError(f"{self._path}: OpenCV cannot write it with any of the codecs {', '.join(CODECS)}")
+
+
+class _Writer(Protocol):
+    def write(self, picture: Picture) -> None: ...
+
+    def release(self) -> None: ...
+
+
+class _OpenCvFile:
+    """OpenCV's writer, for pictures in RGB."""
+
+    def __init__(self, writer: cv2.VideoWriter) -> None:
+        self._writer = writer
+
+    def write(self, picture: Picture) -> None:
+        self._writer.write(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+
+    def release(self) -> None:
+        self._writer.release()
 
 
 class OverlayVideo:

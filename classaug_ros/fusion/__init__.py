@@ -4,6 +4,7 @@
 them equal.
 """
 
+from classaug_ros.fusion.compiled import telling
 from classaug_ros.fusion.cpu import count, join, label_map, look_up, paint, warm_up
 from classaug_ros.fusion.cpu_evidence import confidence, group_scores, label_by_evidence, output_scores
 from classaug_ros.fusion.cpu_guided import guided_label_map
@@ -24,5 +25,6 @@ __all__ = [
     "nearest",
     "output_scores",
     "paint",
+    "telling",
     "warm_up",
 ]

@@ -4,25 +4,59 @@ from __future__ import annotations
 
 import logging
 import os
-from functools import cache
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import numba
+from numba.core import event
 
+_compiler = partial(numba.njit, nogil=True, error_model="numpy")
 _logger = logging.getLogger(__name__)
 
 
 def compiled(function: Any) -> Any:
     """Compile a function by Numba when it is first called; the machine code is kept for the next process.
 
-    It is kept beside the module, in the user's own cache folder where that cannot be written, or in the folder that
-    the variable NUMBA_CACHE_DIR names, unless others may write there: Numba unpickles and runs what it finds.
+    Compiling takes seconds where arrays are assigned to slices or calculated with as a whole, tenths where loops do it.
+    Division is NumPy's: by zero it gives infinity, and no error.
+
+    The code is kept beside the module, in the user's own cache folder where that cannot be written, or in the folder
+    that the variable NUMBA_CACHE_DIR names, unless others may write there: Numba unpickles and runs what it finds.
     """
     try:
-        return numba.njit(nogil=True, cache=_private(os.environ.get("NUMBA_CACHE_DIR", "")))(function)
+        return _compiler(cache=_private(os.environ.get("NUMBA_CACHE_DIR", "")))(function)
     except RuntimeError:  # no place to keep it, as in a read-only container: compiled by every process
-        return numba.njit(nogil=True)(function)
+        return _compiler()(function)
+
+
+@contextmanager
+def telling(tell: Callable[[str], object]) -> Iterator[None]:
+    """Have a line told, once, when the first function is compiled for which no machine code is kept."""
+    listener = _Compiling(tell)
+    event.register(listener.KIND, listener)
+    try:
+        yield
+    finally:
+        event.unregister(listener.KIND, listener)
+
+
+class _Compiling(event.Listener):  # type: ignore[misc]  # Numba is untyped
+    KIND = "numba:compile"
+
+    def __init__(self, tell: Callable[[str], object]) -> None:
+        self._tell = tell
+        self._told = False
+
+    def on_start(self, _: event.Event) -> None:
+        if not self._told:
+            self._told = True
+            self._tell("compiling the fusion for this machine, which takes some seconds at the first start")
+
+    def on_end(self, _: event.Event) -> None:
+        pass
 
 
 @cache

@@ -84,8 +84,9 @@ def paint(
     """Return colours and overlay in one pass over the pixels; see ``naive.paint``; ``workers`` as for ``label_map``."""
     color = np.empty((*label.shape, 3), np.uint8)
     overlay = _NO_PICTURE if frame is None else np.empty((*label.shape, 3), np.uint8)
-    # Padded rows are copied: compiled for them too, the first such frame would wait for the compiler.
-    pixels = _NO_PICTURE if frame is None else np.ascontiguousarray(frame.pixels)
+    # Padded rows are copied and all pixels taken as read-only: compiled for others too, a frame would wait for that.
+    pixels = (_NO_PICTURE if frame is None else np.ascontiguousarray(frame.pixels)).view()
+    pixels.flags.writeable = False
     red = 0 if frame is None or frame.order == "rgb" else 2
     weight = np.uint32(round(alpha * 256))
     in_halves(
@@ -122,10 +123,7 @@ def warm_up() -> None:
     """
     labels = label_map(np.zeros((2, 2, 2), np.float32), (2, 2), "half_pixel", np.dtype(np.uint8))
     table, palette = np.zeros((2, 2), np.uint8), np.zeros((256, 3), np.uint8)
-    pixels = np.zeros((2, 2, 3), np.uint8)
-    for writeable in (True, False):  # as converted pixels are, and those of a message
-        pixels.flags.writeable = writeable
-        paint(look_up(labels, labels, table), palette, Frame(pixels, "rgb"))
+    paint(look_up(labels, labels, table), palette, Frame(np.zeros((2, 2, 3), np.uint8), "rgb"))
 
 
 def winners(
@@ -163,9 +161,10 @@ def corner_winners(scores: Any, winners: Any, clear: Any, first: Any, last: Any)
     best = np.empty(w, np.float32)
     runner_up = np.empty(w, np.float32)
     for y in range(first, last):
-        winners[y] = 0
-        best[:] = scores[0, y]
-        runner_up[:] = -np.inf
+        for x in range(w):
+            winners[y, x] = 0
+            best[x] = scores[0, y, x]
+            runner_up[x] = -np.inf
         for k in range(1, classes):
             for x in range(w):
                 value = scores[k, y, x]
@@ -200,7 +199,8 @@ def _candidates(corners: Any, corner_winners: Any, ids: Any, values: Any) -> int
                 possible = False
         if possible:
             ids[count] = k
-            values[count] = corners[k]
+            for i in range(4):
+                values[count, i] = corners[k, i]
             count += 1
     return count
 

@@ -36,11 +36,12 @@ def group_scores(
     positions = None if _same_grid(added, fine) else _flat(grid_positions(added, fine, size))
     _, h, w = fine.values.shape
     flat = np.ascontiguousarray(fine.values).reshape(-1, h * w)
+    own = np.ascontiguousarray(weights[0])
     total = np.empty((len(evidence.bias), h, w), np.float32)
     sums = total.reshape(len(total), h * w)
 
     def rows(part: slice) -> None:
-        _pool(flat, weights[0], evidence.bias, sums, part.start * w, part.stop * w, 0)
+        _pool(flat, own, evidence.bias, sums, part.start * w, part.stop * w, 0)
         if positions is None:
             for number, group in enumerate(weighted):
                 total[group, part] += added.values[number, part]
@@ -109,7 +110,7 @@ def label_by_evidence(
     winners, clear = np.empty((h, w), np.int32), np.empty((h, w), np.bool_)
     in_halves(
         lambda part: _through(
-            *(own, evidence.main, evidence.bias, added.values, *positions, weighted),
+            *(own, np.ascontiguousarray(evidence.main), evidence.bias, added.values, *positions, weighted),
             *(evidence.groups, evidence.boost, teams, prefer == "main", result, winners, clear, part.start, part.stop),
         ),
         h,
@@ -171,7 +172,7 @@ def _weighted(
 ) -> tuple[NDArray[np.intp], Scores]:
     """Return the groups that have weights of these scores, and the weighted sums for them, on the scores' grid."""
     groups = np.flatnonzero(weights.any(axis=1))
-    own = weights[groups]
+    own = np.ascontiguousarray(weights[groups])
     values, none = scores.values, np.zeros(len(groups), np.float32)
     result = np.empty((len(groups), *values.shape[1:]), np.float32)
     flat = np.ascontiguousarray(values).reshape(len(values), -1)
@@ -272,7 +273,8 @@ def _finish(
 @compiled
 def _level(result: Any, y: Any, mains: Any, most: Any) -> None:
     """Give every main class the greatest score of them, in one row."""
-    most[:] = result[0, y]
+    for x in range(most.size):
+        most[x] = result[0, y, x]
     for k in range(1, mains):
         for x in range(most.size):
             most[x] = max(most[x], result[k, y, x])
@@ -296,7 +298,8 @@ def _leads_several(teams: Any, leader: Any) -> bool:
 @compiled
 def _lower(own: Any, y: Any, teams: Any, leader: Any, most: Any, result: Any) -> None:
     """Lower each class of a team, in one row, by how far the main model scores it below the best of them."""
-    most[:] = own[leader, y]
+    for x in range(most.size):
+        most[x] = own[leader, y, x]
     for k in range(leader + 1, teams.size):
         if teams[k] == teams[leader]:
             for x in range(most.size):

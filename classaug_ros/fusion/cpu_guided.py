@@ -69,19 +69,37 @@ def _average(brightness: Any, top: Any, bottom: Any, left: Any, right: Any, resu
 @compiled
 def _bend(values: Any, guide: Any, edge: Any, black: Any, white: Any, first: Any, last: Any) -> None:
     """Set what scores would be where the image is black and white, for the classes from ``first`` up to ``last``."""
-    mean, spread = np.empty_like(guide), np.empty_like(guide)
-    means, slope = np.empty_like(guide), np.empty_like(guide)
-    rows = np.empty_like(guide)
+    h, w = guide.shape
+    mean, spread = np.empty((h, w), np.float32), np.empty((h, w), np.float32)
+    means, slope = np.empty((h, w), np.float32), np.empty((h, w), np.float32)
+    rows, product = np.empty((h, w), np.float32), np.empty((h, w), np.float32)
+    _multiply(guide, guide, product)
     _box(guide, rows, mean)
-    _box(guide * guide, rows, spread)
-    spread = spread - mean * mean + edge
+    _box(product, rows, spread)
+    for y in range(h):
+        for x in range(w):
+            spread[y, x] = spread[y, x] - mean[y, x] * mean[y, x] + edge
     for k in range(first, last):
+        _multiply(guide, values[k], product)
         _box(values[k], rows, means)
-        _box(guide * values[k], rows, slope)
-        slope = (slope - mean * means) / spread
-        _box(means - slope * mean, rows, black[k])
+        _box(product, rows, slope)
+        for y in range(h):
+            for x in range(w):
+                slope[y, x] = (slope[y, x] - mean[y, x] * means[y, x]) / spread[y, x]
+                product[y, x] = means[y, x] - slope[y, x] * mean[y, x]
+        _box(product, rows, black[k])
         _box(slope, rows, means)
-        white[k] = black[k] + means
+        for y in range(h):
+            for x in range(w):
+                white[k, y, x] = black[k, y, x] + means[y, x]
+
+
+@compiled
+def _multiply(values: Any, others: Any, result: Any) -> None:
+    h, w = values.shape
+    for y in range(h):
+        for x in range(w):
+            result[y, x] = values[y, x] * others[y, x]
 
 
 @compiled
@@ -159,10 +177,15 @@ def _contenders(corners: Any, kept: Any) -> int:
     classes = corners.shape[0]
     floor = np.float32(-np.inf)
     for k in range(classes):  # the class whose least corner is greatest is the one that most others are below
-        floor = max(floor, corners[k].min())
+        least = corners[k, 0]
+        for i in range(1, 8):
+            least = min(least, corners[k, i])
+        floor = max(floor, least)
     count = 0
     for k in range(classes):
-        most = corners[k].max()
+        most = corners[k, 0]
+        for i in range(1, 8):
+            most = max(most, corners[k, i])
         if most >= floor - np.float32(1e-4) * (abs(most) + abs(floor)) - LEAST:
             kept[count] = k
             count += 1

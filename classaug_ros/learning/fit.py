@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,23 @@ _ITERATIONS = 300
 _ITERATIONS_TO_CHOOSE = 60  # each from the weights of the penalty before
 
 
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Leave BLAS one thread, where threadpoolctl is installed.
+
+    L-BFGS-B solves for some twenty unknowns at each step: with SciPy's own OpenBLAS two threads take 60 times as long
+    for that as one, and longer on a machine that does other work.
+    """
+    try:
+        from threadpoolctl import threadpool_limits
+    except ModuleNotFoundError:  # it is in no list of ROS packages; the fit is the same without
+        yield
+        return
+    with threadpool_limits(1, "blas"):
+        yield
+
+
+@_one_thread()
 def fit_evidence(samples: Samples, images: Sequence[str], task: Task) -> Evidence:
     """Fit the probability rule of a task.
 

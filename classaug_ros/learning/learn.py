@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from classaug_ros import __version__
+from classaug_ros import __version__, fusion
 from classaug_ros.data.dataset import Dataset, Sample
 from classaug_ros.errors import ConfigError
 from classaug_ros.interruption import interruption
@@ -61,7 +61,7 @@ def count(pipeline: Pipeline, datasets: Sequence[Dataset], task: Task, path: Pat
     most = per_class(len(counts.images) + len(work))
     saved = time.monotonic()
     try:
-        with interruption() as interrupted:
+        with fusion.telling(_logger.info), interruption() as interrupted:
             for which, sample in tqdm(work, desc="learn", unit="image", disable=None):
                 frame, truth = datasets[which].read(sample)
                 inferred = pipeline.infer(pipeline.prepare(frame))

@@ -12,6 +12,10 @@ from classaug_ros.task import Task
 
 Array = NDArray[np.float32]
 
+_AT_A_TIME = 2**18
+"""Products of a feature and a weight that are summed up at a time: what comes of so few stays in the processor's cache,
+and they are too few for BLAS to divide among threads, so that sums do not depend on how many there are."""
+
 
 @dataclass(frozen=True, eq=False)
 class Problem:
@@ -99,30 +103,39 @@ class Loss:
     def __init__(self, problem: Problem, part: NDArray[np.bool_], penalty: float) -> None:
         """Choose the samples of a problem, at least one, and the weight of the penalty."""
         self._problem, self._penalty = problem, penalty
-        self._features, self._target, weight = problem.features[part], problem.target[part], problem.weight[part]
-        self._weight = weight / weight.sum()
+        features, weight = problem.features[part], problem.weight[part]
+        weight = weight / weight.sum()
         truth = problem.truth[part]
-        self._share = np.bincount(truth[truth >= 0], self._weight[truth >= 0], len(problem.plain[0, 0]))
-        self._models = np.stack([self._features @ plain for plain in problem.plain])
+        self._share = np.bincount(truth[truth >= 0], weight[truth >= 0], len(problem.plain[0, 0]))
+        target = problem.target[part] * weight[:, np.newaxis]
+        step = max(_AT_A_TIME // problem.plain[0].size, 1)
+        spans = [slice(start, start + step) for start in range(0, len(weight), step)]
+        self._parts = [(features[span], target[span], weight[span, np.newaxis]) for span in spans]
 
     def __call__(self, packed: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         """Return the loss of a packed ``Fit``, and its gradient."""
-        fit, seen = Fit.unpacked(packed, self._problem), self._problem.seen
+        fit, problem = Fit.unpacked(packed, self._problem), self._problem
         met = self._share > 0
-        scores = np.tensordot(fit.plain, self._models, 1) + met * fit.bias
-        scores[:, seen] += self._features @ fit.learned
-        scores -= scores.max(axis=1, keepdims=True)
-        shares = np.exp(scores)
-        totals = shares.sum(axis=1, keepdims=True)
-        likelihood = self._weight @ ((self._target * scores).sum(axis=1) - np.log(totals[:, 0]))
-        slope = (shares / totals - self._target) * self._weight[:, np.newaxis]
+        weights, bias = fit.weights(problem), met * fit.bias
+        slope, slope_of_bias, likelihood = np.zeros(weights.shape), np.zeros(len(bias)), 0.0
+        for features, target, weight in self._parts:
+            scores = features @ weights
+            scores += bias
+            scores -= scores.max(axis=1, keepdims=True)
+            shares = np.exp(scores)
+            totals = shares.sum(axis=1, keepdims=True)
+            likelihood += float((target * scores).sum() - (weight * np.log(totals)).sum())
+            shares *= weight / totals
+            shares -= target
+            slope += features.T @ shares
+            slope_of_bias += shares.sum(axis=0)
         parts = (
-            [float((slope * model).sum()) for model in self._models],
-            (self._features.T @ slope[:, seen] + 2 * self._penalty * fit.learned).ravel(),
-            met * (slope.sum(axis=0) + 2 * self._penalty * self._share * fit.bias),
+            (problem.plain * slope).sum(axis=(1, 2)),
+            (slope[:, problem.seen] + 2 * self._penalty * fit.learned).ravel(),
+            met * (slope_of_bias + 2 * self._penalty * self._share * fit.bias),
         )
         distance = float(np.square(fit.learned).sum() + self._share @ np.square(fit.bias))
-        return self._penalty * distance - float(likelihood), np.concatenate(parts).astype(np.float64)
+        return self._penalty * distance - likelihood, np.concatenate(parts)
 
 
 def pose(samples: Samples, task: Task, groups: NDArray[np.int32]) -> Problem:

@@ -36,16 +36,17 @@ class Loaded:
             ConfigError: a model card or the rules are wrong, or do not fit each other or the settings.
             EngineError: a model cannot be loaded or run.
         """
-        path = _path(settings, log)
-        try:
-            loaded = cls(settings, path, _load_rules(settings, path))
-            everything = Wanted(label=True, overlay=True, color=True, confidence=True)
-            # What the models need at their first run.
-            path.fuse(path.infer(path.prepare([BLACK]), loaded.terms, everything, lambda: None))
-            path.warm_up(loaded.rules)
-        except BaseException:
-            path.close()
-            raise
+        with fusion.telling(log):
+            path = _path(settings, log)
+            try:
+                loaded = cls(settings, path, _load_rules(settings, path))
+                everything = Wanted(label=True, overlay=True, color=True, confidence=True)
+                # What the models need at their first run.
+                path.fuse(path.infer(path.prepare([BLACK]), loaded.terms, everything, lambda: None))
+                path.warm_up(loaded.rules)
+            except BaseException:
+                path.close()
+                raise
         return loaded
 
     @property
