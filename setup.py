@@ -45,14 +45,14 @@ setup(
     python_requires=">=3.10",
     # Lower bounds are what Ubuntu 24.04 ships, so that a colcon build on its packages asks for nothing newer.
     install_requires=[
-        "numba>=0.58",
-        "numpy>=1.26",
-        "onnxruntime>=1.17",
-        "opencv-python-headless>=4.6",
+        "numba>=0.58.1",
+        "numpy>=1.26.0",
+        "onnxruntime>=1.17.0",
+        "opencv-python-headless>=4.6.0.66",
         "PyYAML>=6.0",
-        "rosbags>=0.10.9",
-        "scipy>=1.11",
-        "tqdm>=4.66",
+        "rosbags>=0.11.6",
+        "scipy>=1.11.1",
+        "tqdm>=4.66.0",
     ],
     extras_require={
         # What no ROS package list has, and is done without: videos in H.264, and a fit whose BLAS has one thread.
