@@ -84,7 +84,7 @@ locks:
 		$(LOCK) --universal $$tools.in -c kilted-dev.txt --no-emit-package numpy -o $$tools.txt
 	done
 	$(LOCK) --no-deps cityscapesscripts.in -o cityscapesscripts.txt
-	sed -n 's/^ *"\([A-Za-z-]*\)>=\(.*\)",$$/\1==\2/p' ../setup.py | $(LOCK) - kilted.in dev.in -o oldest.txt
+	sed -n 's/^ *"\([A-Za-z-]*\)>=\(.*\)",$$/\1==\2.*/p' ../setup.py | $(LOCK) - kilted.in dev.in -o oldest.txt
 
 clean:
 	rm -rf .venv .venv-newest .venv-oldest build install log demo-output fuzz/found mutants *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -35,6 +36,15 @@ def no_shared_memory_left() -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             path.with_name(path.name.removesuffix("_el")).unlink()
             path.unlink()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_thread_left_in_a_model() -> Iterator[None]:
+    """Wait for models that tests gave up: a thread that comes back from one as Python ends aborts the process."""
+    yield
+    for thread in threading.enumerate():
+        if thread.name.startswith("classaug-model-"):
+            thread.join(60)
 
 
 @pytest.fixture
