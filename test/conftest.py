@@ -13,7 +13,7 @@ import pytest
 from hypothesis import settings
 
 if TYPE_CHECKING:
-    from ros import Peer, Process
+    from support.ros import Peer, Process
 
 # Kernels run in Triton's interpreter, on the CPU. It has to know before it is imported.
 os.environ["TRITON_INTERPRET"] = "1"
@@ -41,7 +41,7 @@ def no_shared_memory_left() -> Iterator[None]:
 def domain() -> Iterator[int]:
     """A ROS domain of the test's own, kept on the loopback interface."""
     pytest.importorskip("rclpy")
-    from ros import own_domain
+    from support.ros import own_domain
 
     with own_domain() as number:
         yield number
@@ -50,7 +50,7 @@ def domain() -> Iterator[int]:
 @pytest.fixture
 def peer(domain: int) -> Iterator[Peer]:
     """A ROS node in the test's own process."""
-    from ros import Peer
+    from support.ros import Peer
 
     with Peer(domain) as node:
         yield node
@@ -59,7 +59,7 @@ def peer(domain: int) -> Iterator[Peer]:
 @pytest.fixture
 def start(domain: int) -> Iterator[Callable[..., Process]]:
     """Start Python modules as processes in the test's ROS domain; they are ended after the test."""
-    from ros import Process
+    from support.ros import Process
 
     with ExitStack() as stack:
 

@@ -21,7 +21,7 @@ from typing import Any
 from rclpy.qos import QoSProfile, QoSReliabilityPolicy
 from sensor_msgs.msg import Image
 from std_srvs.srv import Trigger
-from tinymodels import random_rules
+from support.tinymodels import random_rules
 
 from classaug_ros.bench.cameras import Cameras, Load, names
 from classaug_ros.bench.steps import synthetic_frames

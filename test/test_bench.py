@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from ros import own_domain
-from tinymodels import World, random_rules, write_world
+from support.ros import own_domain
+from support.tinymodels import World, random_rules, write_world
 
 from classaug_ros.bench.steps import Stopwatch, synthetic_frames
 from classaug_ros.cli import main

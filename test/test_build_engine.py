@@ -24,7 +24,7 @@ import onnxruntime
 import pytest
 import yaml
 from numpy.typing import NDArray
-from tinymodels import Weights, tiny_model, write_classes, write_model
+from support.tinymodels import Weights, tiny_model, write_classes, write_model
 
 from classaug_ros.cli import main as classaug
 from classaug_ros.errors import ConfigError, EngineError

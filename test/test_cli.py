@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tinymodels import World, write_dataset, write_world
+from support.tinymodels import World, write_dataset, write_world
 
 from classaug_ros import __version__
 from classaug_ros.cli import main as classaug

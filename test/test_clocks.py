@@ -20,9 +20,9 @@ import pytest
 pytest.importorskip("rclpy")
 
 from builtin_interfaces.msg import Time
-from ros import PROJECT, Process, eventually
 from rosgraph_msgs.msg import Clock
-from tinynode import CameraStatus, Rig, at, running
+from support.ros import PROJECT, Process, eventually
+from support.tinynode import CameraStatus, Rig, at, running
 
 from classaug_ros.data.bags import make_bag
 
@@ -86,7 +86,7 @@ def stepped_clock(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if not compiler:
         pytest.skip("no C compiler is here")
     library = tmp_path_factory.mktemp("clock") / "steppedclock.so"
-    source = PROJECT / "test/steppedclock.c"
+    source = PROJECT / "test/support/steppedclock.c"
     subprocess.run([compiler, "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True)
     return library
 

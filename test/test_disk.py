@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from reports import world_rules
-from tinymodels import World, write_world
+from support.reports import world_rules
+from support.tinymodels import World, write_world
 
 from classaug_ros.rules import Rules
 

@@ -8,7 +8,7 @@ import sys
 import time
 
 import pytest
-from ros import PROJECT
+from support.ros import PROJECT
 
 from classaug_ros.node.ending import LIMIT
 

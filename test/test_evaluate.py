@@ -12,9 +12,9 @@ import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from reports import unsure_evidence, world_rules
 from sklearn.metrics import jaccard_score
-from tinymodels import MAIN_CLASSES, SUB_CLASSES, World, random_rules, write_dataset, write_model, write_world
+from support.reports import unsure_evidence, world_rules
+from support.tinymodels import MAIN_CLASSES, SUB_CLASSES, World, random_rules, write_dataset, write_model, write_world
 
 from classaug_ros.cli import main as classaug
 from classaug_ros.data.dataset import load_dataset

@@ -14,10 +14,10 @@ import cv2
 import numba
 import numpy as np
 import pytest
-from hardscores import KINDS, scores_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from support.hardscores import KINDS, scores_of
 
 from classaug_ros import fusion
 from classaug_ros.fusion import cpu, cpu_evidence, cpu_guided, geometry, naive

@@ -19,8 +19,8 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs the extra `gpu`")
 pytest.importorskip("triton", reason="needs the extra `gpu`")
 
-from tinymodels import World, random_rules  # noqa: E402
-from tinyprograms import models_of, write_programs  # noqa: E402
+from support.tinymodels import World, random_rules  # noqa: E402
+from support.tinyprograms import models_of, write_programs  # noqa: E402
 
 from classaug_ros.bench import gpu, throughput  # noqa: E402
 from classaug_ros.bench.stages import Stages  # noqa: E402

@@ -9,13 +9,13 @@ from typing import Any, get_args
 import cv2
 import numpy as np
 import pytest
-from hardscores import KINDS, above, scores_of
 from numpy.typing import NDArray
+from support.hardscores import KINDS, above, scores_of
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("triton")
 
-from aot import TARGETS, compile_launches  # noqa: E402
+from support.aot import TARGETS, compile_launches  # noqa: E402
 
 from classaug_ros.encodings import ENCODINGS, LAYOUTS, Layout  # noqa: E402
 from classaug_ros.fusion import naive, naive_evidence  # noqa: E402

@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tinymodels import Weights, random_rules, tiny_model
+from support.tinymodels import Weights, random_rules, tiny_model
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("triton")
 
-from aot import TARGETS, compile_launches  # noqa: E402
+from support.aot import TARGETS, compile_launches  # noqa: E402
 from test_gpu_evidence import counted  # noqa: E402
 
 from classaug_ros.decision import Decision  # noqa: E402

@@ -9,14 +9,14 @@ from typing import Any, get_args
 
 import numpy as np
 import pytest
-from hardscores import KINDS, scores_of
 from numpy.typing import NDArray
-from tinymodels import random_evidence
+from support.hardscores import KINDS, scores_of
+from support.tinymodels import random_evidence
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("triton")
 
-from aot import TARGETS, compile_launches  # noqa: E402
+from support.aot import TARGETS, compile_launches  # noqa: E402
 
 from classaug_ros.branch import LEAST_PROBABILITY  # noqa: E402
 from classaug_ros.fusion import Scores, naive_evidence  # noqa: E402

@@ -9,9 +9,9 @@ from typing import Any, get_args
 
 import numpy as np
 import pytest
-from aot import TARGETS, compile_launches
-from hardscores import KINDS, scores_of
 from numpy.typing import NDArray
+from support.aot import TARGETS, compile_launches
+from support.hardscores import KINDS, scores_of
 
 from classaug_ros.demo import parts
 from classaug_ros.encodings import ENCODINGS, LAYOUTS, Layout

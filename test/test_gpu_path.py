@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 pytest.importorskip("torch", reason="needs the extra `gpu`")
 pytest.importorskip("triton", reason="needs the extra `gpu`")
 
+from support.tinymodels import World
+from support.tinyprograms import models_of, rules_of, write_programs
 from test_worker import listener, settled, start
-from tinymodels import World
-from tinyprograms import models_of, rules_of, write_programs
 
 from classaug_ros.decision import Decision
 from classaug_ros.errors import ConfigError, EngineError, OutputError

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 torch = pytest.importorskip("torch")
 pytest.importorskip("triton")
 
-from aot import TARGETS, compile_launches  # noqa: E402
+from support.aot import TARGETS, compile_launches  # noqa: E402
 
 from classaug_ros.encodings import ENCODINGS, LAYOUTS  # noqa: E402
 from classaug_ros.gpu import naive, preprocess  # noqa: E402

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tinymodels import MAIN_CLASSES, SUB_CLASSES, Trap, tiny_model
+from support.tinymodels import MAIN_CLASSES, SUB_CLASSES, Trap, tiny_model
 
 from classaug_ros.errors import EngineError
 from classaug_ros.images import Frame

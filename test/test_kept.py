@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from reports import world_rules
-from tinymodels import World, write_dataset, write_world
+from support.reports import world_rules
+from support.tinymodels import World, write_dataset, write_world
 
 from classaug_ros.cli import main as classaug
 from classaug_ros.data.dataset import load_dataset

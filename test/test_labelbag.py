@@ -11,9 +11,9 @@ import cv2
 import numpy as np
 import pytest
 import yaml
-from reports import world_rules
 from rosbags.highlevel import AnyReader
-from tinymodels import World, write_world
+from support.reports import world_rules
+from support.tinymodels import World, write_world
 
 from classaug_ros.cli import main as classaug
 from classaug_ros.data.bags import START_NS, make_bag

@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from tinymodels import MAIN_CLASSES, SUB_CLASSES, World, write_dataset, write_model, write_world
+from support.tinymodels import MAIN_CLASSES, SUB_CLASSES, World, write_dataset, write_model, write_world
 
 from classaug_ros.cli import main as classaug
 from classaug_ros.data.dataset import Dataset, Sample, load_dataset

@@ -19,11 +19,11 @@ pytest.importorskip("rclpy")
 
 from lifecycle_msgs.msg import State, Transition
 from lifecycle_msgs.srv import ChangeState, GetState
-from ros import Process, eventually, own_domain
 from sensor_msgs.msg import CompressedImage, Image
 from std_srvs.srv import Trigger
-from tinymodels import MAIN_CLASSES, random_rules, write_model
-from tinynode import NODE, Rig, at, running, tiny_node
+from support.ros import Process, eventually, own_domain
+from support.tinymodels import MAIN_CLASSES, random_rules, write_model
+from support.tinynode import NODE, Rig, at, running, tiny_node
 
 from classaug_ros.images import Frame
 from classaug_ros.models import load_model

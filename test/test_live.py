@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tinymodels import World, write_world
+from support.tinymodels import World, write_world
 
 pytest.importorskip("rclpy")
 
-from reports import world_rules
-from ros import Peer, Process, eventually
 from sensor_msgs.msg import Image
+from support.reports import world_rules
+from support.ros import Peer, Process, eventually
 
 from classaug_ros.cli import main as classaug
 from classaug_ros.data.bags import COMPRESSED_IMAGE, IMAGE, BagReader, BagWriter, make_bag

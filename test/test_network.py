@@ -16,8 +16,8 @@ import pytest
 
 pytest.importorskip("rclpy")
 
-from ros import PROJECT
-from tinynode import NODE, tiny_node
+from support.ros import PROJECT
+from support.tinynode import NODE, tiny_node
 
 from classaug_ros.fastdds import profiles_variable
 
@@ -82,7 +82,7 @@ def namespaces() -> Iterator[tuple[str, str]]:
             if made.returncode:
                 pytest.skip(f"network namespaces are not permitted here: {made.stderr.strip()}")
             stack.callback(subprocess.run, ["ip", "netns", "del", name], check=True)
-        cable = [sys.executable, str(PROJECT / "test/cable.py"), str(LOSS), str(DELAY), *names]
+        cable = [sys.executable, str(PROJECT / "test/support/cable.py"), str(LOSS), str(DELAY), *names]
         with subprocess.Popen(cable, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
             assert process.stdout is not None
             if process.stdout.readline() != b"connected\n":

@@ -28,12 +28,12 @@ from lifecycle_msgs.srv import ChangeState, GetState
 from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
 from rcl_interfaces.srv import SetParameters, SetParametersAtomically
 from rclpy.qos import QoSDurabilityPolicy, QoSProfile, QoSReliabilityPolicy
-from ros import PROJECT, Gathered, Peer, Process, eventually, own_domain
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
-from tinymodels import random_evidence, write_model
+from support.ros import PROJECT, Gathered, Peer, Process, eventually, own_domain
+from support.tinymodels import random_evidence, write_model
 
 from classaug_ros.decision import Decision
 from classaug_ros.fastdds import profiles_variable

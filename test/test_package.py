@@ -237,7 +237,7 @@ def ros_packages(paths: Iterable[Path]) -> set[str]:
 
 def test_ros_dependencies_are_those_imported() -> None:
     used = ros_packages([*modules().values(), *(PROJECT / "launch").glob("*.py")])
-    tested = ros_packages((PROJECT / "test").glob("*.py")) - used
+    tested = ros_packages((PROJECT / "test").rglob("*.py")) - used
     assert {key for key in manifest("exec_depend") if not key.startswith("python3-")} == used
     assert {key for key in manifest("test_depend") if not key.startswith("python3-")} == tested
 

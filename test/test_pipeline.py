@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from tinymodels import (
+from support.tinymodels import (
     MAIN_CLASSES,
     SUB_CLASSES,
     World,

@@ -18,10 +18,10 @@ import pytest
 pytest.importorskip("rclpy")
 
 from rclpy.qos import DurabilityPolicy, QoSProfile, qos_profile_sensor_data
-from ros import Gathered, Peer, environment, eventually
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import String
+from support.ros import Gathered, Peer, environment, eventually
 
 from classaug_ros.data.bags import START_NS, BagReader, BagWriter, Storage, make_bag
 from classaug_ros.errors import ConfigError

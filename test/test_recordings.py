@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, Writer
-from tinymodels import IGNORED, World, write_world
+from support.tinymodels import IGNORED, World, write_world
 
 from classaug_ros.cli import main as classaug
 from classaug_ros.data.bags import (

@@ -15,9 +15,9 @@ pytest.importorskip("rclpy")
 
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
-from ros import eventually
 from std_srvs.srv import Trigger
-from tinynode import Rig, at, running
+from support.ros import eventually
+from support.tinynode import Rig, at, running
 
 pytestmark = pytest.mark.ros
 

@@ -6,9 +6,9 @@ import pytest
 
 pytest.importorskip("rclpy")
 
-from ros import own_domain
 from soak import WARM, Summary, soak
-from tinymodels import write_world
+from support.ros import own_domain
+from support.tinymodels import write_world
 
 from classaug_ros.bench.cameras import Load
 from classaug_ros.running.nodeprocess import Footprint

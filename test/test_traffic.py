@@ -18,9 +18,9 @@ import pytest
 pytest.importorskip("rclpy")
 
 from rclpy.qos import QoSProfile, QoSReliabilityPolicy
-from ros import Peer, environment, eventually
 from sensor_msgs.msg import Image
-from tinynode import NODE, Rig, at, running, tiny_node
+from support.ros import Peer, environment, eventually
+from support.tinynode import NODE, Rig, at, running, tiny_node
 
 from classaug_ros.running.nodeprocess import footprint
 

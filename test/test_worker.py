@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from support.tinymodels import MAIN_CLASSES, SUB_CLASSES, Trap, World, random_rules, tiny_model, write_world
 from test_pipeline import SIZE
-from tinymodels import MAIN_CLASSES, SUB_CLASSES, Trap, World, random_rules, tiny_model, write_world
 
 from classaug_ros.decision import Decision
 from classaug_ros.errors import ImageError

@@ -23,7 +23,7 @@ from rclpy.qos import QoSProfile
 from classaug_ros.fastdds import profiles_variable
 from classaug_ros.running.companion import Companion
 
-PROJECT = Path(__file__).resolve().parent.parent
+PROJECT = Path(__file__).resolve().parents[2]
 DOMAINS = range(1, 102)  # those whose ports lie below the ones Linux hands out
 
 

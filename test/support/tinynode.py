@@ -15,11 +15,11 @@ from typing import Any
 
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray
-from ros import Gathered, Peer, Process, own_domain
 from sensor_msgs.msg import Image
-from tinymodels import SUB_CLASSES, Trap, random_rules, write_model, write_world
 
 from classaug_ros.models import load_model
+from support.ros import Gathered, Peer, Process, own_domain
+from support.tinymodels import SUB_CLASSES, Trap, random_rules, write_model, write_world
 
 NODE = "classaug_ros.node"
 

@@ -25,7 +25,7 @@ TARGETS = (80, 87, 89, 90, 120)
 
 _OPTIONS = ("num_warps", "num_ctas", "num_stages", "maxnreg", "enable_fp_fusion")
 _USAGE = re.compile(r"REG:(\d+) STACK:(\d+) SHARED:(\d+) LOCAL:(\d+)")
-_HERE = Path(__file__).resolve()
+_TEST = Path(__file__).resolve().parents[1]
 
 
 @dataclass(frozen=True)
@@ -67,8 +67,8 @@ def compile_launches(source: Callable[[], object], targets: Sequence[int] = TARG
         Each kernel for each target, in the order of the launches.
     """
     environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
-    folders = [str(_HERE.parent), str(_HERE.parents[1]), *filter(None, [environment.get("PYTHONPATH")])]
-    command = [sys.executable, str(_HERE), source.__module__, source.__name__, *map(str, targets)]
+    folders = [str(_TEST), str(_TEST.parent), *filter(None, [environment.get("PYTHONPATH")])]
+    command = [sys.executable, "-m", __name__, source.__module__, source.__name__, *map(str, targets)]
     done = subprocess.run(
         command,
         env={**environment, "PYTHONPATH": os.pathsep.join(folders)},
