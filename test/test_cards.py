@@ -215,7 +215,6 @@ def test_a_terminal_is_asked_until_the_answer_fits(tmp_path: Path, classes: Path
             stdin=terminal,
             capture_output=True,
             text=True,
-            timeout=60,
             check=False,
         )
     finally:

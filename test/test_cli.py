@@ -34,7 +34,6 @@ def program(*arguments: object, cwd: Path | None = None) -> subprocess.Completed
         cwd=cwd,
         capture_output=True,
         text=True,
-        timeout=100,
         check=False,
     )
 
@@ -96,7 +95,6 @@ def ended(script: str, output: int | None = None, **environment: str) -> tuple[i
         stdout=subprocess.DEVNULL if output is None else output,
         stderr=subprocess.PIPE,
         text=True,
-        timeout=60,
         check=False,
     )
     return result.returncode, result.stderr
@@ -175,7 +173,6 @@ def test_help_tells_every_option_and_loads_nothing_heavy(command: str) -> None:
         env={**os.environ, "PYTHONPATH": str(PROJECT)},
         capture_output=True,
         text=True,
-        timeout=60,
         check=False,
     )
     assert result.returncode == 0

@@ -21,7 +21,8 @@ pytest.importorskip("rclpy")
 
 from builtin_interfaces.msg import Time
 from rosgraph_msgs.msg import Clock
-from support.ros import PROJECT, Process, eventually
+from support.programs import PROJECT
+from support.ros import Process, eventually
 from support.tinynode import CameraStatus, Rig, at, running
 
 from classaug_ros.data.bags import make_bag
@@ -163,4 +164,4 @@ def test_a_bag_looped_with_its_clock_is_served_in_every_round(tmp_path: Path, si
 
     # In more rounds than two where the machine is so busy that frames are dropped.
     with Process("classaug_ros.cli", *play, domain=simulated.node.domain):
-        eventually(lambda: rounds() >= 2, "every frame twice", timeout=40)
+        eventually(lambda: rounds() >= 2, "every frame twice")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import re
 import signal
 import subprocess
@@ -17,6 +16,7 @@ import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from support.programs import program
 from support.tinymodels import MAIN_CLASSES, SUB_CLASSES, World, write_dataset, write_model, write_world
 
 from classaug_ros.cli import main as classaug
@@ -391,21 +391,13 @@ def test_a_run_that_was_ended_goes_on_where_it_was(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     output, path = tmp_path / "rules.yaml", tmp_path / "rules.counts.npz"
-    environment = {**os.environ, "PYTHONPATH": str(PROJECT)}
-    with subprocess.Popen(
-        [sys.executable, "-c", CHILD, *arguments(long_world, output)],
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as child:
-        deadline = time.monotonic() + 60
+    command = [sys.executable, "-c", CHILD, *arguments(long_world, output)]
+    with program(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
         while not (path.exists() and len(Counts.load(path).images) >= 5):
             assert child.poll() is None, child.communicate()
-            assert time.monotonic() < deadline
             time.sleep(0.005)
         child.send_signal(number)
-        written, told = child.communicate(timeout=60)
+        written, told = child.communicate()
     progress = re.compile(r"\d+ images counted so far: .*\n")
     assert (child.returncode, written, progress.sub("", told)) == (status, "", stderr)
     assert not output.exists()

@@ -16,7 +16,7 @@ import pytest
 
 pytest.importorskip("rclpy")
 
-from support.ros import PROJECT
+from support.programs import PROJECT
 from support.tinynode import NODE, tiny_node
 
 from classaug_ros.fastdds import profiles_variable

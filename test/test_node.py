@@ -32,7 +32,8 @@ from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
-from support.ros import PROJECT, Gathered, Peer, Process, eventually, own_domain
+from support.programs import PATIENCE, PROJECT
+from support.ros import Gathered, Peer, Process, eventually, own_domain
 from support.tinymodels import random_evidence, write_model
 
 from classaug_ros.decision import Decision
@@ -170,15 +171,15 @@ class Camera:
 
     def exchange(self, message: Any) -> Outputs:
         """Publish a frame, again while the node has yet to notice the subscriptions; return the outputs."""
-        for _ in range(10):
+        for patience in (2, 4, 8, 16, 32, 64):
             self.publisher.publish(message)
             try:
-                return self.outputs_of(message, timeout=1.0)
+                return self.outputs_of(message, patience)
             except AssertionError:
                 continue
         raise AssertionError("no output")
 
-    def outputs_of(self, message: Any, timeout: float = 20.0) -> Outputs:
+    def outputs_of(self, message: Any, timeout: float = PATIENCE) -> Outputs:
         """Wait for the outputs that carry the stamp of an input."""
 
         def same(output: Any) -> bool:
@@ -238,7 +239,8 @@ def status(
         return None
 
     since = len(diagnostics.items()) + skip
-    entry = find(diagnostics.wait(lambda message: find(message) is not None, 20.0, f"{name} in diagnostics", since))
+    wanted_one = diagnostics.wait(lambda message: find(message) is not None, what=f"{name} in diagnostics", since=since)
+    entry = find(wanted_one)
     return entry, values_of(entry)
 
 
@@ -912,9 +914,8 @@ def test_a_signal_ends_it_cleanly_while_frames_come(
     np.testing.assert_array_equal(pixels_of(label), expected.label)
     for _ in range(3):
         camera.publisher.publish(image(RGB, "rgb8"))
-    code, seconds = node.stop(number)
-    assert code == 0
-    assert seconds < 3
+    assert node.stop(number)[0] == 0
+    assert "left without waiting" not in node.output
     assert "Traceback" not in node.output
 
 
@@ -933,7 +934,7 @@ def test_a_gpu_that_is_not_there_is_refused_in_one_line(chain: Chain, peer: Peer
     if find_spec("torch") and shutil.which("nvidia-smi"):
         pytest.skip("there may be a GPU")
     node = start(NODE, *chain.parameters(device="cuda"))
-    line = node.wait_for_line("ERROR", 60.0)
+    line = node.wait_for_line("ERROR")
     assert re.search(r"device (is )?cuda.*(set device to|use device) cpu", line)
     assert state(peer) == State.PRIMARY_STATE_UNCONFIGURED
     diagnostics = peer.subscribe(DiagnosticArray, "/diagnostics")

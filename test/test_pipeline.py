@@ -17,6 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from support.programs import PATIENCE
 from support.tinymodels import (
     MAIN_CLASSES,
     SUB_CLASSES,
@@ -310,7 +311,7 @@ def test_concurrent_models_run_at_the_same_time(
     three: tuple[Model, Model, Model], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each model waits for the others to have started: one after the other none could go on."""
-    both = threading.Barrier(len(three), timeout=10)
+    both = threading.Barrier(len(three), timeout=PATIENCE)
     with Pipeline(*three) as pipeline:
         for branch in pipeline.branches:
 
@@ -388,7 +389,7 @@ def same_threads() -> Iterator[None]:
 
     before = native()
     yield
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + PATIENCE
     while native() > before and time.monotonic() < deadline:
         time.sleep(0.01)
     assert native() <= before

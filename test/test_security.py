@@ -163,7 +163,6 @@ def test_node_does_not_run_in_the_clear_where_security_is_asked_for(keystore: st
             env={**environment(domain), **demanded, **where},
             capture_output=True,
             text=True,
-            timeout=60,
             check=False,
         )
     assert ran.returncode == 2
@@ -189,7 +188,6 @@ def test_commands_open_no_connection_and_start_no_program(tmp_path: Path) -> Non
         env={**os.environ, "PYTHONPATH": str(PROJECT)},
         capture_output=True,
         text=True,
-        timeout=100,
         check=False,
     )
     if "PTRACE" in ran.stderr:
