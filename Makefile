@@ -1,6 +1,7 @@
 # Needs Python 3.10 to 3.13 and make, nothing else.
 #   make demo                      the whole of it on a drawn drive
-#   make test                      lint, types, tests and their coverage, as CI runs them; make lint for the first two
+#   make test                      lint, types and the tests of the first tier, two at once; make lint for the first two
+#   make test-all                  lint, types, all tests and their coverage, as CI runs them; test/README.md says more
 #   make soak [MINUTES=30]         the node under more load than it can answer
 #   make fuzz [SECONDS=60]         coverage-guided fuzzing of everything that is read, each target for so long
 #   make mutants                   mutation testing of rules, scores and the specification of fusion
@@ -15,7 +16,7 @@ ROS_DISTRO ?= kilted
 SHELL := /bin/sh
 .SHELLFLAGS := -ec
 .ONESHELL:
-.PHONY: .venv demo test lint clean export-tools fuzz gpu-tools hashes mutants soak
+.PHONY: .venv demo test test-all lint clean export-tools fuzz gpu-tools hashes mutants soak
 
 PY := .venv/bin/python
 # The stamp names what .venv was made of, so that another Python or ROS makes it anew.
@@ -24,10 +25,16 @@ READY := .venv/ready-$(shell $(PYTHON) -c 'import sys; print("%d.%d.%d" % sys.ve
 demo: .venv
 	@$(PY) -m classaug_ros.demo.run
 
+# Plugins that something else brought along stay out.
+PYTEST := pytest -p pytest_timeout -p xdist -n 2 --dist worksteal
 test: lint
+	@export PYTEST_DISABLE_PLUGIN_AUTOLOAD=1
+	$(PY) -m $(PYTEST) -m "not slow"
+
+test-all: lint
 	@export PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 COVERAGE_FILE=$(CURDIR)/.venv/coverage
 	$(PY) -m coverage erase
-	$(PY) -m coverage run -m pytest -p pytest_timeout
+	$(PY) -m coverage run -m $(PYTEST)
 	$(PY) -m coverage combine --quiet
 	$(PY) -m coverage report
 

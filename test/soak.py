@@ -216,7 +216,7 @@ def _send(
 
 
 def _let_catch_up(sent: int, node: NodeProcess, traffic: Traffic) -> None:
-    """Wait while more than ``DEPTH / 2`` of the frames sent to a camera are not told of: a busy machine runs us alone."""
+    """Wait while more than ``DEPTH / 2`` of the frames sent to a camera are not told of, on a busy machine."""
     deadline = time.monotonic() + PATIENCE
     while (missing := sent - min(_told(values) for values in traffic.status.values())) > DEPTH / 2:
         node.check()

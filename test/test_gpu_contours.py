@@ -15,7 +15,7 @@ from support.hardscores import KINDS, above, scores_of
 torch = pytest.importorskip("torch")
 pytest.importorskip("triton")
 
-from support.aot import TARGETS, compile_launches  # noqa: E402
+from support.aot import BETWEEN, OLDEST_AND_NEWEST, compile_launches  # noqa: E402
 
 from classaug_ros.encodings import ENCODINGS, LAYOUTS, Layout  # noqa: E402
 from classaug_ros.fusion import naive, naive_evidence  # noqa: E402
@@ -316,8 +316,12 @@ def further_launches() -> None:
 
 @pytest.mark.parametrize(
     ("launches", "targets"),
-    [(common_launches, TARGETS), (further_launches, (80, 120))],
-    ids=["common ones for all GPUs", "further ones for the oldest and the newest"],
+    [
+        (common_launches, OLDEST_AND_NEWEST),
+        pytest.param(common_launches, BETWEEN, marks=pytest.mark.slow),
+        pytest.param(further_launches, OLDEST_AND_NEWEST, marks=pytest.mark.slow),
+    ],
+    ids=["common ones, oldest and newest GPU", "common ones, GPUs between", "further ones, oldest and newest GPU"],
 )
 def test_kernels_compile_without_spills_or_fused_arithmetic(
     launches: Callable[[], None], targets: tuple[int, ...]

@@ -10,7 +10,7 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from support.aot import TARGETS, compile_launches
+from support.aot import BETWEEN, OLDEST_AND_NEWEST, compile_launches
 from support.hardscores import KINDS, scores_of
 
 from classaug_ros.demo import parts
@@ -425,8 +425,12 @@ def further_launches() -> None:
 
 @pytest.mark.parametrize(
     ("launches", "targets"),
-    [(common_launches, TARGETS), (further_launches, (80, 120))],
-    ids=["common ones for all GPUs", "further ones for the oldest and the newest"],
+    [
+        (common_launches, OLDEST_AND_NEWEST),
+        pytest.param(common_launches, BETWEEN, marks=pytest.mark.slow),
+        pytest.param(further_launches, OLDEST_AND_NEWEST, marks=pytest.mark.slow),
+    ],
+    ids=["common ones, oldest and newest GPU", "common ones, GPUs between", "further ones, oldest and newest GPU"],
 )
 def test_kernels_compile_without_spills(launches: Callable[[], None], targets: tuple[int, ...]) -> None:
     for compiled in compile_launches(launches, targets):

@@ -20,8 +20,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-TARGETS = (80, 87, 89, 90, 120)
-"""Compute capabilities: A100, Jetson Orin, RTX 40, H100 and H200, RTX 50."""
+import pytest
+
+OLDEST_AND_NEWEST, BETWEEN = (80, 120), (87, 89, 90)
+"""Compute capabilities: A100 and RTX 50; Jetson Orin, RTX 40, H100 and H200."""
+
+all_targets = pytest.mark.parametrize(
+    "targets",
+    [OLDEST_AND_NEWEST, pytest.param(BETWEEN, marks=pytest.mark.slow)],
+    ids=["oldest and newest GPU", "GPUs between"],
+)
 
 _OPTIONS = ("num_warps", "num_ctas", "num_stages", "maxnreg", "enable_fp_fusion")
 _USAGE = re.compile(r"REG:(\d+) STACK:(\d+) SHARED:(\d+) LOCAL:(\d+)")
@@ -55,7 +63,7 @@ class Compiled:
     accesses: dict[str, int]
 
 
-def compile_launches(source: Callable[[], object], targets: Sequence[int] = TARGETS) -> list[Compiled]:
+def compile_launches(source: Callable[[], object], targets: Sequence[int]) -> list[Compiled]:
     """Compile what launchers would launch, in a process of its own.
 
     Args:
@@ -94,7 +102,7 @@ class _NoDevice:
     def get_current_target(self) -> Any:
         from triton.backends.compiler import GPUTarget
 
-        return GPUTarget("cuda", TARGETS[0], 32)
+        return GPUTarget("cuda", OLDEST_AND_NEWEST[0], 32)
 
 
 def _launches(source: Callable[[], object]) -> list[tuple[Any, dict[str, Any]]]:
