@@ -14,6 +14,7 @@ from hypothesis import settings
 
 if TYPE_CHECKING:
     from support.ros import Peer, Process
+    from support.tinymodels import World
 
 # Kernels run in Triton's interpreter, on the CPU. It has to know before it is imported.
 os.environ["TRITON_INTERPRET"] = "1"
@@ -35,6 +36,14 @@ def no_shared_memory_left() -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             path.with_name(path.name.removesuffix("_el")).unlink()
             path.unlink()
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    """A world of five images, of the test's own."""
+    from support.tinymodels import write_world
+
+    return write_world(tmp_path / "world", images=5)
 
 
 @pytest.fixture

@@ -38,11 +38,6 @@ def program(*arguments: object, cwd: Path | None = None) -> subprocess.Completed
     )
 
 
-@pytest.fixture
-def world(tmp_path: Path) -> World:
-    return write_world(tmp_path / "world", images=4)
-
-
 def learn(world: World, output: Path, *more: object) -> list[str]:
     options = ("--main", world.main, "--sub", world.sub, "--dataset", world.dataset, "--task", world.task)
     return ["learn", *map(str, (*options, "--output", output, *more))]

@@ -34,11 +34,6 @@ from classaug_ros.task import Task
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
-@pytest.fixture
-def world(tmp_path: Path) -> World:
-    return write_world(tmp_path / "world", images=5)
-
-
 def run(
     world: World,
     rules: Rules,

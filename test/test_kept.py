@@ -37,11 +37,6 @@ PROJECT = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> World:
-    return write_world(tmp_path / "world", images=5)
-
-
-@pytest.fixture
 def pipeline(world: World) -> Iterator[Pipeline]:
     with Pipeline(load_model(world.main), load_model(world.sub)) as loaded:
         yield loaded

@@ -13,7 +13,7 @@ import pytest
 import yaml
 from rosbags.highlevel import AnyReader
 from support.reports import world_rules
-from support.tinymodels import World, write_world
+from support.tinymodels import World
 
 from classaug_ros.cli import main as classaug
 from classaug_ros.data.bags import START_NS, make_bag
@@ -23,11 +23,6 @@ from classaug_ros.pipeline import Pipeline
 from classaug_ros.rules import Rules, RuleSet
 
 LABEL, OVERLAY, INFO = (f"/classaug_node/{name}" for name in ("front/label", "front/overlay", "label_info"))
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> World:
-    return write_world(tmp_path / "world", images=3)
 
 
 @pytest.fixture

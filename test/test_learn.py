@@ -34,11 +34,6 @@ from classaug_ros.task import Task
 PROJECT = Path(__file__).resolve().parent.parent
 
 
-@pytest.fixture
-def world(tmp_path: Path) -> World:
-    return write_world(tmp_path / "world", images=6)
-
-
 def run(world: World, path: Path, limit: int | None = None, datasets: list[Dataset] | None = None) -> Counts:
     with Pipeline(load_model(world.main), load_model(world.sub)) as pipeline:
         return count(pipeline, datasets or [load_dataset(world.dataset)], Task.load(world.task), path, limit)

@@ -26,7 +26,6 @@ from support.tinymodels import (
     tiny_model,
     write_classes,
     write_model,
-    write_world,
 )
 
 from classaug_ros.branch import Branch, divide
@@ -38,11 +37,6 @@ from classaug_ros.pipeline import Pipeline, Prepared
 from classaug_ros.rules import RuleSet
 
 SIZE = (12, 10)
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> World:
-    return write_world(tmp_path / "world", images=3, size=SIZE)
 
 
 def noise(size: tuple[int, int] = SIZE, seed: int = 5) -> Frame:

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from support import programs
-from support.tinymodels import MAIN_CLASSES, SOON, SUB_CLASSES, Trap, World, random_rules, tiny_model, write_world
+from support.tinymodels import MAIN_CLASSES, SOON, SUB_CLASSES, Trap, World, random_rules, tiny_model
 from support.working import listener, settled, started, until
 from test_pipeline import SIZE
 
@@ -28,11 +28,6 @@ from classaug_ros.node.worker import PATIENCE, Worker
 from classaug_ros.path import CpuPath, Terms
 from classaug_ros.pipeline import Augmented, Inferred, Pipeline, Prepared
 from classaug_ros.rules import Kind, RuleSet
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> World:
-    return write_world(tmp_path / "world", images=2, size=SIZE)
 
 
 def terms_for(pipeline: Pipeline, task: Path, kind: Kind = "table") -> Terms:
