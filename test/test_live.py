@@ -135,8 +135,9 @@ def test_frames_that_come_too_fast_are_dropped_and_counted(
     assert f"{figures['answered']} frames, {scored} with ground truth\n" in process.output
 
 
-def test_ctrl_c_ends_the_node_and_leaves_no_report(
-    world: World, tmp_path: Path, start: Callable[..., Process], peer: Peer
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)])
+def test_a_signal_ends_the_node_too_and_leaves_no_report(
+    world: World, tmp_path: Path, start: Callable[..., Process], peer: Peer, number: signal.Signals, status: int
 ) -> None:
     bag = record(world, tmp_path / "bag", rate=0.2)
 
@@ -145,7 +146,7 @@ def test_ctrl_c_ends_the_node_and_leaves_no_report(
 
     process = start("classaug_ros.cli", *options(world, bag, tmp_path / "live", "--live"))
     eventually(lambda: "classaug_play" in running(), "the player")
-    assert process.stop(signal.SIGINT)[0] == 130
+    assert process.stop(number)[0] == status
     assert not (tmp_path / "live" / "report.json").exists()
     eventually(lambda: not running(), "the node to be gone")
 
