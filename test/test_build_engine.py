@@ -37,7 +37,8 @@ torch = pytest.importorskip("torch")
 PROJECT = Path(__file__).resolve().parents[1]
 DEMO = PROJECT / "classaug_ros/demo/models"
 SHARED = PROJECT.parent / "shared/models"
-REAL = [DEMO / "main", DEMO / "sub", *(SHARED / name for name in ("ade20k31", "cityscapes19", "voc21"))]
+LARGE = [SHARED / name for name in ("ade20k31", "cityscapes19", "voc21")]
+REAL = [DEMO / "main", DEMO / "sub", *(pytest.param(folder, marks=pytest.mark.slow) for folder in LARGE)]
 CLASSES = ("a", "b", "c", "d")
 SIZE = (8, 16)
 

@@ -363,7 +363,8 @@ def assert_figures(evaluation: Evaluation, expected: Figures, tolerance: float) 
 
 
 @pytest.mark.skipif(not (SHARED / "data/camvid").is_dir(), reason="no ../shared")
-@pytest.mark.timeout(600)
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_real_models_on_camvid(tmp_path: Path) -> None:
     """Figures of an independent implementation, on all of train and val."""
     evaluation = camvid(tmp_path / "counts.npz")

@@ -187,6 +187,7 @@ def test_what_the_script_cannot_do_is_refused(
     assert said in done.stderr
 
 
+@pytest.mark.slow
 def test_the_script_keeps_what_it_finds_and_ends_with_a_table(tmp_path: Path) -> None:
     done = run_script(tmp_path, "--device", "cpu", "--small", "--only", "kernels", "tensorrt")
     assert done.returncode == 0, done.stderr

@@ -207,7 +207,7 @@ def test_what_is_not_wanted_is_left_out(town: Town, kinds: tuple[Kind, ...], wan
     assert_equal(both, confidence=1)
 
 
-@pytest.mark.parametrize("size", [(1, 1), (33, 130), (360, 480)], ids=str)
+@pytest.mark.parametrize("size", [(1, 1), (33, 130), pytest.param((360, 480), marks=pytest.mark.slow)], ids=str)
 def test_frames_of_any_size(town: Town, size: tuple[int, int]) -> None:
     both = decided(town.pipelines[0], town.rules(["probability"]), size=size, batch=1)
     assert_equal(both, confidence=1)

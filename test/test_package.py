@@ -362,7 +362,7 @@ def test_no_file_names_a_place_on_one_machine() -> None:
     assert found == []
 
 
-@pytest.mark.colcon
+@pytest.mark.slow
 def test_colcon_builds_and_tests_the_package(tmp_path: Path) -> None:
     colcon = Path(sys.executable).with_name("colcon")
     if not colcon.exists():
