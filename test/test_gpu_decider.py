@@ -264,8 +264,16 @@ def test_a_fault_is_reported_with_its_model(town: Town, kinds: tuple[Kind, Kind]
     assert result.fault.tolist() == [1, 2, 4]
 
 
-@pytest.mark.parametrize("decision", [Decision("main"), Decision(min_confidence=0.4)], ids=["main", "sure"])
-@pytest.mark.parametrize("count", [1, 2], ids=["one sub model", "two"])
+@pytest.mark.parametrize(
+    ("count", "decision"),
+    [
+        (1, Decision(min_confidence=0.4)),
+        (2, Decision("main")),
+        pytest.param(1, Decision("main"), marks=pytest.mark.slow),
+        pytest.param(2, Decision(min_confidence=0.4), marks=pytest.mark.slow),
+    ],
+    ids=["one sub model, sure", "two, main preferred", "one, main preferred", "two, sure"],
+)
 def test_labels_that_follow_contours(town: Town, count: int, decision: Decision, launches: list[Launch]) -> None:
     rules: RuleSet = town.rules(["probability"] * count)
     plain = decided(town.pipelines[count - 1], rules, decision, wanted=())

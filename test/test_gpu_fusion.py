@@ -322,7 +322,8 @@ def test_how_classes_are_found(size: tuple[int, int], shape: tuple[int, int], ho
     assert Samples.of_scores(40, shape, "half_pixel", size, CPU).how == how
 
 
-def test_the_demo_s_models_give_what_the_pipeline_gives() -> None:
+@pytest.mark.parametrize("size", [(180, 240), pytest.param((360, 480), marks=pytest.mark.slow)], ids=str)
+def test_the_demo_s_models_give_what_the_pipeline_gives(size: tuple[int, int]) -> None:
     pytest.importorskip("onnxruntime")
     from classaug_ros.decision import Decision
     from classaug_ros.demo.scenes import render_scene
@@ -333,7 +334,7 @@ def test_the_demo_s_models_give_what_the_pipeline_gives() -> None:
     main, sub = load_model(folder / "main"), load_model(folder / "sub")
     made = Provenance("", main.fingerprint, sub.fingerprint, (), 0, 0, 0, "", "")
     rules = demo_rules(main.card, sub.card, made)
-    frame = Frame(np.ascontiguousarray(render_scene(3).image[:360, :480]), "rgb")
+    frame = Frame(np.ascontiguousarray(render_scene(3).image[: size[0], : size[1]]), "rgb")
     with Pipeline(main, sub, threads=1, concurrent=False) as pipeline:
         inferred = pipeline.infer(pipeline.prepare(frame))
         one, two = (torch.from_numpy(np.array(output)[np.newaxis]) for output in inferred.outputs)

@@ -16,7 +16,7 @@ import pytest
 
 pytest.importorskip("rclpy")
 
-from support.programs import PROJECT
+from support.programs import PATIENCE, PROJECT
 from support.tinynode import NODE, tiny_node
 
 from classaug_ros.fastdds import profiles_variable
@@ -108,6 +108,7 @@ def inside(namespace: str, *arguments: str, output: Path) -> Iterator[None]:
             process.terminate()
 
 
+@pytest.mark.slow
 def test_compressed_images_come_over_a_network_that_loses_packets(tmp_path: Path, namespaces: tuple[str, str]) -> None:
     there, here = namespaces
     parameters: dict[str, Any] = {
@@ -121,7 +122,7 @@ def test_compressed_images_come_over_a_network_that_loses_packets(tmp_path: Path
         inside(here, "-c", WATCH, output=logs["watch"]),
         inside(there, "-c", CAMERA, str(RATE), str(FRAMES), output=logs["camera"]),
     ):
-        deadline = time.monotonic() + FRAMES / RATE + 20
+        deadline = time.monotonic() + FRAMES / RATE + PATIENCE
         while time.monotonic() < deadline:
             sent_at, received = logs["camera"].read_text(), told(logs["watch"])
             if sent_at and received[-1][0] >= KEPT * FRAMES:
