@@ -79,7 +79,7 @@ def test_its_metadata_says_what_is_latched(tmp_path: Path, evaluate: Callable[..
     metadata = yaml.safe_load((tmp_path / "out" / "metadata.yaml").read_text())["rosbag2_bagfile_information"]
     assert metadata["storage_identifier"] == "mcap"
     topics = {entry["topic_metadata"]["name"]: entry for entry in metadata["topics_with_message_count"]}
-    assert {name: entry["message_count"] for name, entry in topics.items()} == {LABEL: 3, OVERLAY: 3, INFO: 1}
+    assert {name: entry["message_count"] for name, entry in topics.items()} == {LABEL: 5, OVERLAY: 5, INFO: 1}
     for name, entry in topics.items():
         [qos] = entry["topic_metadata"]["offered_qos_profiles"]
         assert qos["reliability"] == "reliable"
