@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 # Kernels run in Triton's interpreter, on the CPU. It has to know before it is imported.
 os.environ["TRITON_INTERPRET"] = "1"
+# Nor do libraries look later. Arrays here are small, and threads that wait for each other would keep the tests' cores.
+os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"))
 
 # How long an example takes says more about the machine than about the code.
 settings.register_profile("no deadline", deadline=None)
