@@ -1,6 +1,7 @@
 # Needs Python 3.10 to 3.13 and make, nothing else.
 #   make demo                      the whole of it on a drawn drive
-#   make test                      lint, types, tests and their coverage, as CI runs them; make lint for the first two
+#   make test                      lint, types and the tests of the first tier, two at once; make lint for the first two
+#   make test-all                  lint, types, all tests and their coverage, as CI runs them; test/README.md says more
 #   make test-newest               the tests with the newest libraries that are published; make test-oldest with the oldest
 #                                  that setup.py admits (PYTHON=python3.10 or 3.11)
 #   make soak [MINUTES=30]         the node under more load than it can answer
@@ -18,7 +19,7 @@ ROS_DISTRO ?= kilted
 SHELL := /bin/sh
 .SHELLFLAGS := -ec
 .ONESHELL:
-.PHONY: .python .venv demo test test-newest test-oldest lint clean dev-tools export-tools fuzz gpu-tools locks mutants soak
+.PHONY: .python .venv demo test test-all test-newest test-oldest lint clean dev-tools export-tools fuzz gpu-tools locks mutants soak
 
 PY := .venv/bin/python
 # The stamp names what .venv was made of, so that another Python or ROS makes it anew.
@@ -27,10 +28,16 @@ READY := .venv/ready-$(shell $(PYTHON) -c 'import sys; print("%d.%d.%d" % sys.ve
 demo: .venv
 	@$(PY) -m classaug_ros.demo.run
 
+# Plugins that something else brought along stay out.
+PYTEST := pytest -p pytest_timeout -p xdist -n 2 --dist worksteal
 test: lint
+	@export PYTEST_DISABLE_PLUGIN_AUTOLOAD=1
+	$(PY) -m $(PYTEST) -m "not slow"
+
+test-all: lint
 	@export PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 COVERAGE_FILE=$(CURDIR)/.venv/coverage
 	$(PY) -m coverage erase
-	$(PY) -m coverage run -m pytest -p pytest_timeout
+	$(PY) -m coverage run -m $(PYTEST)
 	$(PY) -m coverage combine --quiet
 	$(PY) -m coverage report
 
@@ -61,7 +68,7 @@ test-newest test-oldest: .python
 	@folder=.venv-$(@:test-%=%)
 	$(PYTHON) requirements/set_up.py $$folder $(@:test-%=%)
 	$$folder/bin/python -m pip list --disable-pip-version-check
-	PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 $$folder/bin/python -m pytest -p pytest_timeout
+	PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 $$folder/bin/python -m $(PYTEST) -m "not slow"
 
 # Their tests are left out of `make test` where the last two were never run: PyTorch is large.
 dev-tools export-tools gpu-tools: .venv

@@ -14,8 +14,8 @@ from targets import SEPARATOR, SHA256
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "test"))
 
-from reports import evaluate_world, world_rules  # noqa: E402 (in the folder named above)
-from tinymodels import write_world  # noqa: E402
+from support.reports import evaluate_world, world_rules  # noqa: E402 (in the folder named above)
+from support.tinymodels import write_world  # noqa: E402
 
 from classaug_ros.data.bags import make_bag  # noqa: E402
 from classaug_ros.learning.counts import Counts  # noqa: E402

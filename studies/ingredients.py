@@ -68,7 +68,8 @@ class SoftCounts:
     def _pairs(self, main: NDArray[np.float32], sub: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return p_main(i) p_sub(j) of scores, pixels x (m n)."""
         p, q = (posterior(each.T / t).T for each, t in zip((main, sub), self._temperatures, strict=True))
-        return (p[:, :, np.newaxis] * q[:, np.newaxis]).reshape(len(p), -1)
+        pairs: NDArray[np.float32] = (p[:, :, np.newaxis] * q[:, np.newaxis]).reshape(len(p), -1)
+        return pairs
 
     def log(self, main: NDArray[np.float32], sub: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the logarithm of the sum over i, j of p_main(i) p_sub(j) P(group | i, j), pixels x groups."""

@@ -14,10 +14,13 @@ import pytest
 from hypothesis import settings
 
 if TYPE_CHECKING:
-    from ros import Peer, Process
+    from support.ros import Peer, Process
+    from support.tinymodels import World
 
 # Kernels run in Triton's interpreter, on the CPU. It has to know before it is imported.
 os.environ["TRITON_INTERPRET"] = "1"
+# Nor do libraries look later. Arrays here are small, and threads that wait for each other would keep the tests' cores.
+os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"))
 
 # How long an example takes says more about the machine than about the code.
 settings.register_profile("no deadline", deadline=None)
@@ -48,10 +51,18 @@ def no_thread_left_in_a_model() -> Iterator[None]:
 
 
 @pytest.fixture
+def world(tmp_path: Path) -> World:
+    """A world of five images, of the test's own."""
+    from support.tinymodels import write_world
+
+    return write_world(tmp_path / "world", images=5)
+
+
+@pytest.fixture
 def domain() -> Iterator[int]:
     """A ROS domain of the test's own, kept on the loopback interface."""
     pytest.importorskip("rclpy")
-    from ros import own_domain
+    from support.ros import own_domain
 
     with own_domain() as number:
         yield number
@@ -60,7 +71,7 @@ def domain() -> Iterator[int]:
 @pytest.fixture
 def peer(domain: int) -> Iterator[Peer]:
     """A ROS node in the test's own process."""
-    from ros import Peer
+    from support.ros import Peer
 
     with Peer(domain) as node:
         yield node
@@ -69,7 +80,7 @@ def peer(domain: int) -> Iterator[Peer]:
 @pytest.fixture
 def start(domain: int) -> Iterator[Callable[..., Process]]:
     """Start Python modules as processes in the test's ROS domain; they are ended after the test."""
-    from ros import Process
+    from support.ros import Process
 
     with ExitStack() as stack:
 

@@ -21,7 +21,7 @@ from typing import Any
 from rclpy.qos import QoSProfile, QoSReliabilityPolicy
 from sensor_msgs.msg import Image
 from std_srvs.srv import Trigger
-from tinymodels import random_rules
+from support.tinymodels import random_rules
 
 from classaug_ros.bench.cameras import Cameras, Load, names
 from classaug_ros.bench.steps import synthetic_frames
@@ -38,9 +38,10 @@ RELOAD_PERIOD = 3.0  # s
 SUBSCRIBER_PERIOD = 0.5  # s; one comes, or goes
 SAMPLE_PERIOD = 0.5  # s
 BURST = 0.5  # s that may be made up for at once; of more the middleware would replace frames, which nobody counts
+DEPTH = 300  # frames of a camera that the middleware keeps for the node, several times what comes between two reports
 KEPT = 0.9  # of the labels published, at least, that come
 SETTLE = 2.5  # s until frames under way have come
-PATIENCE = 30.0  # s until what became of the last frame is told
+PATIENCE = 120.0  # s until what became of a frame is told
 WARM = 1.1 * WINDOW  # s; until then the latencies of the diagnostics gather
 WARM_SHARE = 0.1  # of the time, at least that long too: a large model's memory settles for minutes
 GROWTH = 32  # bytes per frame that memory may grow by; half an hour was measured to take 8
@@ -156,7 +157,7 @@ def soak(seconds: float, load: Load, models: tuple[Path, Path], task: Path) -> S
             "sub_model": models[1],
             "rules_file": rules,
             "cameras": f"[{', '.join(names(load))}]",
-            "image_depth": 100,  # what waits while rules are read must not be replaced unseen
+            "image_depth": DEPTH,  # what waits while rules are read must not be replaced unseen
         }
         with (
             NodeProcess(parameters, Path(folder) / "node.log") as node,
@@ -195,6 +196,7 @@ def _send(
     asked: tuple[bool, Any] | None = None
     for number in range(round(seconds * load.rate)):
         time.sleep(max(0.0, due - time.monotonic()))
+        _let_catch_up(summary.sent // load.cameras, node, traffic)
         traffic.publish(number)
         summary.sent += load.cameras
         due = max(due, time.monotonic() - BURST) + 1 / load.rate
@@ -211,6 +213,20 @@ def _send(
         if now >= reload_at and not asked:
             asked = next(exchange), traffic.reload()
             reload_at = now + RELOAD_PERIOD
+
+
+def _let_catch_up(sent: int, node: NodeProcess, traffic: Traffic) -> None:
+    """Wait while more than ``DEPTH / 2`` of the frames sent to a camera are not told of, on a busy machine."""
+    deadline = time.monotonic() + PATIENCE
+    while (missing := sent - min(_told(values) for values in traffic.status.values())) > DEPTH / 2:
+        node.check()
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"{missing} of {sent} frames of a camera were not told of within {PATIENCE:.0f} s")
+        time.sleep(0.05)
+
+
+def _told(values: dict[str, str]) -> int:
+    return int(values["frames in"]) + int(values["lost on the way"])
 
 
 def _note(good: bool, response: Any, summary: Summary) -> None:

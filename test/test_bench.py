@@ -7,18 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from ros import own_domain
-from tinymodels import World, random_rules, write_world
+from support.ros import own_domain
+from support.tinymodels import World, random_rules
 
 from classaug_ros.bench.steps import Stopwatch, synthetic_frames
 from classaug_ros.cli import main
 from classaug_ros.models import load_model
 from classaug_ros.rules import KINDS, Kind
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> World:
-    return write_world(tmp_path / "world", images=2)
 
 
 @pytest.fixture

@@ -24,7 +24,8 @@ import onnxruntime
 import pytest
 import yaml
 from numpy.typing import NDArray
-from tinymodels import Weights, tiny_model, write_classes, write_model
+from support.programs import program
+from support.tinymodels import Weights, tiny_model, write_classes, write_model
 
 from classaug_ros.cli import main as classaug
 from classaug_ros.errors import ConfigError, EngineError
@@ -36,7 +37,8 @@ torch = pytest.importorskip("torch")
 PROJECT = Path(__file__).resolve().parents[1]
 DEMO = PROJECT / "classaug_ros/demo/models"
 SHARED = PROJECT.parent / "shared/models"
-REAL = [DEMO / "main", DEMO / "sub", *(SHARED / name for name in ("ade20k31", "cityscapes19", "voc21"))]
+LARGE = [SHARED / name for name in ("ade20k31", "cityscapes19", "voc21")]
+REAL = [DEMO / "main", DEMO / "sub", *(pytest.param(folder, marks=pytest.mark.slow) for folder in LARGE)]
 CLASSES = ("a", "b", "c", "d")
 SIZE = (8, 16)
 
@@ -633,14 +635,12 @@ def test_without_tensorrt_the_command_says_what_to_install(
     )
 
 
-@pytest.mark.timeout(60)
 def test_ctrl_c_ends_the_command_and_leaves_nothing(tmp_path: Path) -> None:
     """While TensorRT builds, in a thread of its own making or ours, and before."""
     pytest.importorskip("tensorrt_rtx")
     path = tmp_path / "made" / "a.engine"
-    program = [sys.executable, "-m", "classaug_ros.cli", "build-engine", str(DEMO / "main"), "--output", str(path)]
-    environment = {**os.environ, "PYTHONPATH": str(PROJECT)}
-    with subprocess.Popen(program, stderr=subprocess.PIPE, text=True, env=environment) as process:
+    command = [sys.executable, "-m", "classaug_ros.cli", "build-engine", DEMO / "main", "--output", path]
+    with program(command, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         assert "building the TensorRT engine" in process.stderr.readline()
         time.sleep(0.1)

@@ -6,6 +6,7 @@ import time
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.programs import PATIENCE
 
 from classaug_ros.node.cameras import Arrival, Counts, NewestFrames, Outcome, Turns
 
@@ -162,7 +163,7 @@ def test_closing_drops_what_waits_and_ends_the_taker() -> None:
     taker.start()
     time.sleep(0.05)
     frames.close()
-    taker.join(5)
+    taker.join(PATIENCE)
     assert ends == [[]]
     frames.put("front", "late")
     assert frames.counts("front") == Counts(received=1, dropped=1)

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
-from tinymodels import IR_VERSION, OPSET, write_classes, write_model
+from support.tinymodels import IR_VERSION, OPSET, write_classes, write_model
 
 from classaug_ros.cli import main as classaug
 from classaug_ros.convert.cards import IMAGENET_MEAN, IMAGENET_SCALE, card_text, run_once, write_card
@@ -215,7 +215,6 @@ def test_a_terminal_is_asked_until_the_answer_fits(tmp_path: Path, classes: Path
             stdin=terminal,
             capture_output=True,
             text=True,
-            timeout=60,
             check=False,
         )
     finally:

@@ -20,9 +20,10 @@ import pytest
 pytest.importorskip("rclpy")
 
 from builtin_interfaces.msg import Time
-from ros import PROJECT, Process, eventually
 from rosgraph_msgs.msg import Clock
-from tinynode import CameraStatus, Rig, at, running
+from support.programs import PROJECT
+from support.ros import Process, eventually
+from support.tinynode import CameraStatus, Rig, at, running
 
 from classaug_ros.data.bags import make_bag
 
@@ -86,7 +87,7 @@ def stepped_clock(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if not compiler:
         pytest.skip("no C compiler is here")
     library = tmp_path_factory.mktemp("clock") / "steppedclock.so"
-    source = PROJECT / "test/steppedclock.c"
+    source = PROJECT / "test/support/steppedclock.c"
     subprocess.run([compiler, "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True)
     return library
 
@@ -163,4 +164,4 @@ def test_a_bag_looped_with_its_clock_is_served_in_every_round(tmp_path: Path, si
 
     # In more rounds than two where the machine is so busy that frames are dropped.
     with Process("classaug_ros.cli", *play, domain=simulated.node.domain):
-        eventually(lambda: rounds() >= 2, "every frame twice", timeout=40)
+        eventually(lambda: rounds() >= 2, "every frame twice")

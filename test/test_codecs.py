@@ -81,7 +81,8 @@ def flat(data: bytes) -> Pixels:
 def street(height: int = 64, width: int = 96) -> Pixels:
     y, x = np.mgrid[0:height, 0:width]
     channels = [200 - y * 100 / height, 60 + x * 100 / width, 40 + (x + y) * 60 / (height + width)]
-    return np.stack(channels, axis=2).round().astype(np.uint8)
+    pixels: Pixels = np.stack(channels, axis=2).round().astype(np.uint8)
+    return pixels
 
 
 def encoded(suffix: str, pixels: Pixels, *parameters: int) -> bytes:

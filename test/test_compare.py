@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from reports import evaluate_world
-from tinymodels import write_world
+from support.reports import evaluate_world
+from support.tinymodels import write_world
 
 from classaug_ros.cli import main as classaug
 from classaug_ros.decision import Decision

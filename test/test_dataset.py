@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from tinymodels import IGNORED, SUB_CLASSES, write_classes, write_dataset
+from support.tinymodels import IGNORED, SUB_CLASSES, write_classes, write_dataset
 
 from classaug_ros.data.dataset import Dataset, load_dataset
 from classaug_ros.errors import ConfigError, ImageError

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from tinymodels import MAIN_CLASSES, SUB_CLASSES, random_rules, tiny_model, write_world
+from support.tinymodels import MAIN_CLASSES, SUB_CLASSES, random_rules, tiny_model, write_world
 
 from classaug_ros.branch import LEAST_PROBABILITY, Branch
 from classaug_ros.decision import Decision

@@ -12,7 +12,7 @@ import pytest
 
 pytest.importorskip("rclpy")
 
-from ros import own_domain
+from support.ros import own_domain
 
 from classaug_ros.data.bags import BagReader, decode_message
 from classaug_ros.demo import run as demo

@@ -6,14 +6,16 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
-from reports import world_rules
-from tinymodels import World, write_world
+from support.programs import program
+from support.reports import world_rules
+from support.tinymodels import World, write_world
 
 from classaug_ros.rules import Rules
 
@@ -52,20 +54,13 @@ for number in range(int(sys.argv[2]), int(sys.argv[3])):
 """
 
 
-def started(program: str, *arguments: object) -> subprocess.Popen[str]:
-    process = subprocess.Popen(
-        [sys.executable, "-c", program, *map(str, arguments)], stdout=subprocess.PIPE, text=True, env=ENVIRONMENT
-    )
-    assert process.stdout is not None
-    assert process.stdout.readline() == "writing\n"
-    return process
-
-
-def killed_after(process: subprocess.Popen[str], seconds: float) -> None:
-    time.sleep(seconds)
-    process.kill()
-    with process:
-        pass
+@contextmanager
+def started(code: str, *arguments: object) -> Iterator[subprocess.Popen[str]]:
+    """Run a program that writes, for as long as it takes or until it is killed at the end."""
+    with program([sys.executable, "-c", code, *arguments], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "writing\n"
+        yield process
 
 
 def check_rules(path: Path) -> None:
@@ -91,7 +86,8 @@ def test_whoever_is_killed_while_writing_leaves_a_whole_file(tmp_path: Path) -> 
     path = tmp_path / "file"
     random = np.random.default_rng(0)
     for _ in range(KILLS):
-        killed_after(started(WRITER, path), random.uniform(0, 0.03))
+        with started(WRITER, path):
+            time.sleep(random.uniform(0, 0.03))
         data = path.read_bytes()
         assert len(data) == 2**22
         assert data.count(data[:1]) == len(data)
@@ -104,9 +100,7 @@ def test_what_a_killed_writer_left_is_removed_by_the_next(tmp_path: Path) -> Non
     long_ago = time.time() - 2 * 3600
     os.utime(tmp_path / ".file.1.tmp", (long_ago, long_ago))
     os.utime(tmp_path / ".other.1.tmp", (long_ago, long_ago))
-    subprocess.run(
-        [sys.executable, "-c", WRITER.replace("count()", "range(1)"), path], env=ENVIRONMENT, check=True, timeout=60
-    )
+    subprocess.run([sys.executable, "-c", WRITER.replace("count()", "range(1)"), path], env=ENVIRONMENT, check=True)
     assert sorted(file.name for file in tmp_path.iterdir()) == [".file.2.tmp", ".other.1.tmp", "file"]
 
 
@@ -115,7 +109,8 @@ def test_whoever_is_killed_while_saving_rules_leaves_rules_with_their_arrays(wor
     first_rules(world, path)
     random = np.random.default_rng(1)
     for kill in range(KILLS):
-        killed_after(started(LEARNER, path, 1000 * kill, 10**9), random.uniform(0, 0.03))
+        with started(LEARNER, path, 1000 * kill, 10**9):
+            time.sleep(random.uniform(0, 0.03))
         check_rules(path)
 
 
@@ -132,15 +127,12 @@ def test_between_the_two_files_of_rules_the_old_ones_are_whole(world: World, tmp
 def test_two_learners_may_write_the_same_rules_at_once(world: World, tmp_path: Path) -> None:
     path = tmp_path / "rules.yaml"
     first_rules(world, path)
-    learners = [started(LEARNER, path, first, first + 60) for first in (1000, 2000)]
     loaded = 0
-    while any(learner.poll() is None for learner in learners):
-        check_rules(path)
-        loaded += 1
-    for learner in learners:
-        with learner:
-            pass
-    assert [learner.returncode for learner in learners] == [0, 0]
+    with started(LEARNER, path, 1000, 1060) as one, started(LEARNER, path, 2000, 2060) as other:
+        while one.poll() is None or other.poll() is None:
+            check_rules(path)
+            loaded += 1
+    assert (one.returncode, other.returncode) == (0, 0)
     assert loaded > 0
     check_rules(path)
 
@@ -168,7 +160,7 @@ class Disk:
         """
         command = ["unshare", "-rm", "sh", "-c", script, "sh", sys.executable, "-m", "classaug_ros.cli"]
         return subprocess.run(
-            [*command, *map(str, arguments)], capture_output=True, text=True, env=ENVIRONMENT, timeout=100, check=False
+            [*command, *map(str, arguments)], capture_output=True, text=True, env=ENVIRONMENT, check=False
         )
 
 

@@ -8,12 +8,13 @@ import sys
 import time
 
 import pytest
-from ros import PROJECT
+from support.programs import PROJECT
 
 from classaug_ros.node.ending import LIMIT
 
 MADE = "import sys, threading, time; from classaug_ros.node.ending import Ending; ending = Ending();"
-HANGS = "threading.Thread(target=time.sleep, args=(60,), name='classaug hanging', daemon={daemon}).start();"
+HANGING = 60  # s
+HANGS = f"threading.Thread(target=time.sleep, args=({HANGING},), name='classaug hanging').start();"
 READY = "print('ready', flush=True);"
 
 
@@ -32,16 +33,16 @@ def ended(program: str, number: signal.Signals) -> tuple[int, float, str]:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
 def test_a_main_thread_that_hangs_is_left(number: signal.Signals) -> None:
-    code, seconds, output = ended(f"{MADE}{HANGS.format(daemon=False)}{READY}time.sleep(60)", number)
+    code, seconds, output = ended(f"{MADE}{HANGS}{READY}time.sleep({HANGING})", number)
     assert (code, output) == (0, "[WARN] [classaug_node]: left without waiting for classaug hanging\n")
-    assert LIMIT <= seconds < 3
+    assert LIMIT <= seconds < HANGING / 2
 
 
 def test_a_thread_that_hangs_is_left_at_the_end() -> None:
-    program = f"{MADE}{HANGS.format(daemon=False)}{READY}ending.asked.wait(); sys.exit(ending.leave(0))"
+    program = f"{MADE}{HANGS}{READY}ending.asked.wait(); sys.exit(ending.leave(0))"
     code, seconds, output = ended(program, signal.SIGTERM)
     assert (code, output) == (0, "[WARN] [classaug_node]: left without waiting for classaug hanging\n")
-    assert seconds < 1
+    assert seconds < HANGING / 2
 
 
 def test_where_nothing_hangs_nothing_is_said() -> None:

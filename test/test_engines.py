@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 import pytest
 from numpy.typing import NDArray
-from tinymodels import Weights, tiny_model, write_model
+from support.tinymodels import Weights, tiny_model, write_model
 
 from classaug_ros.engines import load_engine
 from classaug_ros.engines.checked import CheckedEngine

@@ -12,9 +12,9 @@ import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from reports import unsure_evidence, world_rules
 from sklearn.metrics import jaccard_score
-from tinymodels import MAIN_CLASSES, SUB_CLASSES, World, random_rules, write_dataset, write_model, write_world
+from support.reports import unsure_evidence, world_rules
+from support.tinymodels import MAIN_CLASSES, SUB_CLASSES, World, random_rules, write_dataset, write_model, write_world
 
 from classaug_ros.cli import main as classaug
 from classaug_ros.data.dataset import load_dataset
@@ -32,11 +32,6 @@ from classaug_ros.rules import Rules, RuleSet
 from classaug_ros.task import Task
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> World:
-    return write_world(tmp_path / "world", images=5)
 
 
 def run(
@@ -368,7 +363,8 @@ def assert_figures(evaluation: Evaluation, expected: Figures, tolerance: float) 
 
 
 @pytest.mark.skipif(not (SHARED / "data/camvid").is_dir(), reason="no ../shared")
-@pytest.mark.timeout(600)
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_real_models_on_camvid(tmp_path: Path) -> None:
     """Figures of an independent implementation, on all of train and val."""
     evaluation = camvid(tmp_path / "counts.npz")

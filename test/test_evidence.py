@@ -9,11 +9,11 @@ from typing import Any, get_args
 
 import numpy as np
 import pytest
-from hardscores import KINDS, scores_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from tinymodels import random_evidence
+from support.hardscores import KINDS, scores_of
+from support.tinymodels import random_evidence
 
 from classaug_ros.fusion import Scores, cpu, cpu_evidence, cpu_guided, naive, naive_evidence
 from classaug_ros.fusion.geometry import source_coordinates

@@ -10,7 +10,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from tinymodels import SUB_CLASSES, write_dataset
+from support.tinymodels import SUB_CLASSES, write_dataset
 
 from classaug_ros.cli import main as classaug
 from classaug_ros.convert.cards import noise, run_once

@@ -14,7 +14,7 @@ sys.path.insert(0, str(FUZZ))
 from targets import TARGETS, try_out  # noqa: E402 (in the folder named above)
 
 CORPUS = FUZZ / "corpus"
-SECONDS = 5
+SECONDS = 5  # of a core
 
 
 def test_every_target_has_a_corpus_and_all_of_it_is_small() -> None:
@@ -25,9 +25,9 @@ def test_every_target_has_a_corpus_and_all_of_it_is_small() -> None:
 @pytest.mark.parametrize("name", sorted(TARGETS))
 def test_what_was_kept_is_read_or_refused(name: str) -> None:
     for file in sorted((CORPUS / name).iterdir()):
-        start = time.monotonic()
+        start = time.thread_time()
         try:
             try_out(TARGETS[name], file.read_bytes())
         except Exception as error:
             raise AssertionError(f"{file}: {error!r}") from error
-        assert time.monotonic() - start < SECONDS, file
+        assert time.thread_time() - start < SECONDS, file

@@ -19,8 +19,8 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs the extra `gpu`")
 pytest.importorskip("triton", reason="needs the extra `gpu`")
 
-from tinymodels import World, random_rules  # noqa: E402
-from tinyprograms import models_of, write_programs  # noqa: E402
+from support.tinymodels import World, random_rules  # noqa: E402
+from support.tinyprograms import models_of, write_programs  # noqa: E402
 
 from classaug_ros.bench import gpu, throughput  # noqa: E402
 from classaug_ros.bench.stages import Stages  # noqa: E402
@@ -158,7 +158,7 @@ def run_script(tmp_path: Path, *arguments: str, **environment: str) -> subproces
     kept = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
     variables = {**kept, "PYTHON": sys.executable, "OUT": str(tmp_path / "out"), **environment}
     command = ["bash", str(SCRIPTS / "gpu.sh"), *arguments]
-    return subprocess.run(command, env=variables, capture_output=True, text=True, check=False, timeout=100)
+    return subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
 
 
 @without_gpu
@@ -187,6 +187,7 @@ def test_what_the_script_cannot_do_is_refused(
     assert said in done.stderr
 
 
+@pytest.mark.slow
 def test_the_script_keeps_what_it_finds_and_ends_with_a_table(tmp_path: Path) -> None:
     done = run_script(tmp_path, "--device", "cpu", "--small", "--only", "kernels", "tensorrt")
     assert done.returncode == 0, done.stderr

@@ -9,13 +9,14 @@ from typing import Any, get_args
 import cv2
 import numpy as np
 import pytest
-from hardscores import KINDS, above, scores_of
 from numpy.typing import NDArray
+from support.hardscores import KINDS, above, scores_of
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("triton")
 
-from aot import TARGETS, compile_launches  # noqa: E402
+from support.aot import BETWEEN, OLDEST_AND_NEWEST, compile_launches  # noqa: E402
+from support.kernels import CPU, PICTURES, POISON, note_launches, poisoned  # noqa: E402
 
 from classaug_ros.encodings import ENCODINGS, LAYOUTS, Layout  # noqa: E402
 from classaug_ros.fusion import naive, naive_evidence  # noqa: E402
@@ -28,11 +29,9 @@ from classaug_ros.gpu.samples import Samples  # noqa: E402
 from classaug_ros.images import Frame  # noqa: E402
 from classaug_ros.models import Upsampling  # noqa: E402
 
-CPU = torch.device("cpu")
 CONVENTIONS: tuple[Upsampling, ...] = get_args(Upsampling)
+TEMPTING = ("noise", "ties", "ulp apart", "each an ulp better", "almost certain")
 ALPHA = 0.4
-POISON = 77
-PICTURES = ("confidence", "color", "overlay")
 PALETTE = np.random.default_rng(0).integers(0, 256, (65536, 3), np.uint8)
 
 
@@ -62,15 +61,6 @@ def padded(frames: list[Frame], padding: int) -> tuple[Any, int, Layout]:
     for each, frame in zip(data, frames, strict=True):
         each[:, : rows.shape[1]] = frame.raw()[1]
     return torch.from_numpy(data.reshape(len(frames), -1)), step, layout
-
-
-def poisoned(batch: int, size: tuple[int, int], dtype: str = "uint8", wanted: tuple[str, ...] = ()) -> Result:
-    def full(name: str, *channels: int) -> Any:
-        return torch.full((batch, *size, *channels), POISON, dtype=torch.uint8) if name in wanted else None
-
-    label = torch.from_numpy(np.full((batch, *size), POISON, dtype))
-    fault = torch.zeros(batch, dtype=torch.int32)
-    return Result(label, full("confidence"), full("color", 3), full("overlay", 3), fault)
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,7 +99,7 @@ class Guided:
 def assert_guided(case: Guided, dtype: str = "uint8", *, flat: bool = False) -> None:
     """Hold scores in black and white, and labels, to the specification."""
     size = case.frames[0].size
-    result = poisoned(len(case.frames), size, dtype)
+    result = poisoned(len(case.frames), size, dtype, ())
     made, bent = case.run(result)
     for number, (values, frame) in enumerate(zip(case.scores, case.frames, strict=True)):
         grey = frame.grey(size)
@@ -182,7 +172,7 @@ def assert_none_is_left_out(
     words = torch.full((1, -(-classes // 32), h, w), -1, dtype=torch.int32)
     bent = Bent(samples.source(scores, 1, 0), torch.from_numpy(white), words)
     bending.compare[1, 1](scores, bent.white, torch.ones(classes, dtype=torch.int32), words, classes, h, w, 16, 64)
-    result = poisoned(1, size)
+    result = poisoned(1, size, np.uint8, ())
     how: dict[str, Any] = {"shape": (h, w), "alpha": ALPHA, "min_confidence": 0, "device": CPU}
     fuse = ScoreFusion(convention, np.zeros(classes, np.int32), PALETTE, POISON, size, layout, **how)
     fuse(scores, None, data, step, result, bent)
@@ -194,7 +184,9 @@ def assert_none_is_left_out(
     return expected.astype(np.uint8)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "kind", [kind if kind in TEMPTING else pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS]
+)
 def test_no_class_that_could_win_is_left_out(kind: str) -> None:
     black, white = (scores_of(kind, (35, 6, 9), seed) for seed in (1, 2))
     assert_none_is_left_out(black, black[::-1].copy() if "ulp" in kind else white, CONVENTIONS[KINDS.index(kind) % 3])
@@ -234,7 +226,7 @@ def test_confidence_is_the_one_without_contours(wanted: tuple[str, ...], least: 
     size, frames = (19, 44), [picture((19, 44), seed=seed) for seed in range(2)]
     case = Guided(said("smooth", 6, (4, 6), "align_corners", frames).scores, "align_corners", frames, 3, least)
     posterior = np.stack([naive_evidence.posterior(each[::2]) for each in case.scores])
-    result = poisoned(2, size, wanted=wanted)
+    result = poisoned(2, size, np.uint8, wanted)
     case.run(result, torch.from_numpy(posterior))
     for number, frame in enumerate(frames):
         grey = frame.grey(size)
@@ -254,28 +246,18 @@ def test_confidence_is_the_one_without_contours(wanted: tuple[str, ...], least: 
 def test_few_classes_are_interpolated() -> None:
     """Of 40 that are greatest somewhere, as tiles are where areas meet, few are left in a cell."""
     frames = [picture((80, 100))]
-    _, bent = said("smooth", 40, (12, 16), "half_pixel", frames).run(poisoned(1, (80, 100)))
+    _, bent = said("smooth", 40, (12, 16), "half_pixel", frames).run(poisoned(1, (80, 100), np.uint8, ()))
     left = np.unpackbits(bent.contenders.numpy().view(np.uint8)).sum() / bent.contenders[0, 0].numel()
     assert 1 <= left < 8
 
 
 def test_five_launches_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
-    launched: list[tuple[str, bool]] = []
-    for kernel in (bending.spread, bending.bend, bending.smooth, bending.compare, fusion.fuse_scores):
-        run = counted(kernel.run, kernel.__name__, launched)
-        for module in (contours, fusion):
-            if hasattr(module, kernel.__name__):
-                monkeypatch.setattr(kernel, "run", run)
-    said("noise", 4, (5, 6), "half_pixel", [picture((20, 70))] * 2).run(poisoned(2, (20, 70)))
-    assert launched == [(name, False) for name in ("spread", "bend", "smooth", "compare", "fuse_scores")]
-
-
-def counted(run: Callable[..., Any], name: str, launched: list[tuple[str, bool]]) -> Callable[..., Any]:
-    def run_it(*arguments: Any, **options: Any) -> Any:
-        launched.append((name, options["enable_fp_fusion"]))
-        return run(*arguments, **options)
-
-    return run_it
+    kernels = bending.spread, bending.bend, bending.smooth, bending.compare, fusion.fuse_scores
+    launched = note_launches(monkeypatch, *kernels)
+    said("noise", 4, (5, 6), "half_pixel", [picture((20, 70))] * 2).run(poisoned(2, (20, 70), np.uint8, ()))
+    assert [(each.name, each.fused) for each in launched] == [
+        (name, False) for name in ("spread", "bend", "smooth", "compare", "fuse_scores")
+    ]
 
 
 def test_what_does_not_fit_is_refused() -> None:
@@ -316,8 +298,12 @@ def further_launches() -> None:
 
 @pytest.mark.parametrize(
     ("launches", "targets"),
-    [(common_launches, TARGETS), (further_launches, (80, 120))],
-    ids=["common ones for all GPUs", "further ones for the oldest and the newest"],
+    [
+        (common_launches, OLDEST_AND_NEWEST),
+        pytest.param(common_launches, BETWEEN, marks=pytest.mark.slow),
+        pytest.param(further_launches, OLDEST_AND_NEWEST, marks=pytest.mark.slow),
+    ],
+    ids=["common ones, oldest and newest GPU", "common ones, GPUs between", "further ones, oldest and newest GPU"],
 )
 def test_kernels_compile_without_spills_or_fused_arithmetic(
     launches: Callable[[], None], targets: tuple[int, ...]

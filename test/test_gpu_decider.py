@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tinymodels import Weights, random_rules, tiny_model
+from support.tinymodels import Weights, random_rules, tiny_model
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("triton")
 
-from aot import TARGETS, compile_launches  # noqa: E402
-from test_gpu_evidence import counted  # noqa: E402
+from support.aot import all_targets, compile_launches  # noqa: E402
+from support.kernels import CPU, PICTURES, Launch, note_launches, poisoned  # noqa: E402
 
 from classaug_ros.decision import Decision  # noqa: E402
 from classaug_ros.encodings import ENCODINGS, Layout  # noqa: E402
@@ -38,9 +38,9 @@ from classaug_ros.rules import Kind, Prefer, Rules, RuleSet  # noqa: E402
 INPUT = (24, 32)
 SIZE = (15, 33)
 ALPHA = 0.3
-PICTURES = ("confidence", "color", "overlay")
 KINDS: tuple[Kind, ...] = ("table", "probability")
 PAIRS: tuple[tuple[Kind, Kind], ...] = tuple(product(KINDS, KINDS))
+STEPS = {"table": ["fuse_labels"], "probability": ["pool", "score", "fuse_scores"]}
 PREFERENCES: tuple[Prefer, ...] = ("evidence", "main")
 CLASSES = (
     ("road", "lane", "rider", "car"),
@@ -119,26 +119,10 @@ def city(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
 
 
 @pytest.fixture
-def launches(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The name of the kernel of each launch, which is made as ever."""
-    names: list[str] = []
+def launches(monkeypatch: pytest.MonkeyPatch) -> list[Launch]:
     kernels = pool, score, fusion_kernels.fuse_labels, fusion_kernels.fuse_scores
     bending = bending_kernels.spread, bending_kernels.bend, bending_kernels.smooth, bending_kernels.compare
-    for kernel in (*kernels, *bending, join_kernels.join):
-        monkeypatch.setattr(kernel, "run", counted(kernel.run, kernel.__name__, names))
-    return names
-
-
-def poisoned(batch: int, size: tuple[int, int], rules: RuleSet, wanted: Sequence[str]) -> Result:
-    """Room for what is wanted, full of what none of it may keep."""
-    dtype = torch.uint8 if rules.output.dtype == np.uint8 else torch.uint16
-    shapes = {"confidence": (batch, *size), "color": (batch, *size, 3), "overlay": (batch, *size, 3)}
-    rooms = {
-        name: torch.full(shape, 99, dtype=torch.uint8) if name in wanted else None for name, shape in shapes.items()
-    }
-    label = torch.from_numpy(np.full((batch, *size), 99, rules.output.dtype))
-    assert label.dtype == dtype
-    return Result(label, fault=torch.zeros(batch, dtype=torch.int32), **rooms)
+    return note_launches(monkeypatch, *kernels, *bending, join_kernels.join)
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,7 +138,7 @@ def decided(
     rules: RuleSet,
     decision: Decision = Decision(),  # noqa: B008 (frozen)
     size: tuple[int, int] = SIZE,
-    wanted: Sequence[str] = PICTURES,
+    wanted: tuple[str, ...] = PICTURES,
     batch: int = 2,
     times: int = 1,
 ) -> Both:
@@ -166,7 +150,7 @@ def decided(
     frames = [Frame.encoded(rows[:, : size[1] * 3].reshape(*size, 3), encoding) for rows in data]
     inferred = [pipeline.infer(pipeline.prepare(frame)) for frame in frames]
     outputs = [torch.from_numpy(np.stack(said)) for said in zip(*(each.outputs for each in inferred), strict=True)]
-    result = poisoned(batch, size, rules, wanted)
+    result = poisoned(batch, size, rules.output.dtype, wanted)
     cards = [model.card for model in pipeline.models]
     decide = GpuDecider(cards, rules, decision, size, encoding.layout, result, alpha=ALPHA)
     for _ in range(times):
@@ -189,7 +173,7 @@ def assert_equal(both: Both, *, confidence: int = 0) -> None:
 
 @pytest.mark.parametrize("min_confidence", [0, 0.6], ids=["all labelled", "sure ones labelled"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_one_sub_model_s_rules(town: Town, kind: Kind, min_confidence: float, launches: list[str]) -> None:
+def test_one_sub_model_s_rules(town: Town, kind: Kind, min_confidence: float, launches: list[Launch]) -> None:
     rules = town.rules([kind])
     for prefer in PREFERENCES:
         both = decided(town.pipelines[0], rules, Decision(prefer, min_confidence))
@@ -197,16 +181,19 @@ def test_one_sub_model_s_rules(town: Town, kind: Kind, min_confidence: float, la
         shown = np.unique(both.expected[0].label)
         assert len(shown) > 3
         assert (shown.max() == rules.output.unlabelled) == (min_confidence > 0)
-    assert launches == 2 * (["fuse_labels"] if kind == "table" else ["pool", "score", "fuse_scores"])
+    assert [each.name for each in launches] == 2 * (
+        ["fuse_labels"] if kind == "table" else ["pool", "score", "fuse_scores"]
+    )
 
 
 @pytest.mark.parametrize("min_confidence", [0, 0.6], ids=["all labelled", "sure ones labelled"])
 @pytest.mark.parametrize("kinds", PAIRS, ids="-".join)
-def test_two_sub_models_rules(town: Town, kinds: tuple[Kind, Kind], min_confidence: float, launches: list[str]) -> None:
+def test_two_sub_models_rules(
+    town: Town, kinds: tuple[Kind, Kind], min_confidence: float, launches: list[Launch]
+) -> None:
     both = decided(town.pipelines[1], town.rules(kinds), Decision("evidence", min_confidence), times=2)
     assert_equal(both, confidence="probability" in kinds)
-    steps = {"table": ["fuse_labels"], "probability": ["pool", "score", "fuse_scores"]}
-    assert launches == 2 * [*steps[kinds[0]], *steps[kinds[1]], "join"]
+    assert [each.name for each in launches] == 2 * [*STEPS[kinds[0]], *STEPS[kinds[1]], "join"]
 
 
 def test_two_sub_models_where_the_main_model_is_preferred(town: Town) -> None:
@@ -220,7 +207,7 @@ def test_what_is_not_wanted_is_left_out(town: Town, kinds: tuple[Kind, ...], wan
     assert_equal(both, confidence=1)
 
 
-@pytest.mark.parametrize("size", [(1, 1), (33, 130), (360, 480)], ids=str)
+@pytest.mark.parametrize("size", [(1, 1), (33, 130), pytest.param((360, 480), marks=pytest.mark.slow)], ids=str)
 def test_frames_of_any_size(town: Town, size: tuple[int, int]) -> None:
     both = decided(town.pipelines[0], town.rules(["probability"]), size=size, batch=1)
     assert_equal(both, confidence=1)
@@ -267,7 +254,7 @@ def test_of_equal_scores_the_lowest_id_wins(town: Town, prefer: Prefer) -> None:
 def test_a_fault_is_reported_with_its_model(town: Town, kinds: tuple[Kind, Kind]) -> None:
     models = [model.card for model in town.models]
     rules, layout = town.rules(kinds), Layout(1, 0, 0, 0)
-    result = poisoned(3, SIZE, rules, ("confidence",))
+    result = poisoned(3, SIZE, rules.output.dtype, ("confidence",))
     decide = GpuDecider(models, rules, Decision(), SIZE, layout, result, alpha=ALPHA)
     outputs = [torch.rand(3, len(card.classes), card.output.height, card.output.width) for card in models]
     for number, output in enumerate(outputs):
@@ -277,9 +264,17 @@ def test_a_fault_is_reported_with_its_model(town: Town, kinds: tuple[Kind, Kind]
     assert result.fault.tolist() == [1, 2, 4]
 
 
-@pytest.mark.parametrize("decision", [Decision("main"), Decision(min_confidence=0.4)], ids=["main", "sure"])
-@pytest.mark.parametrize("count", [1, 2], ids=["one sub model", "two"])
-def test_labels_that_follow_contours(town: Town, count: int, decision: Decision, launches: list[str]) -> None:
+@pytest.mark.parametrize(
+    ("count", "decision"),
+    [
+        (1, Decision(min_confidence=0.4)),
+        (2, Decision("main")),
+        pytest.param(1, Decision("main"), marks=pytest.mark.slow),
+        pytest.param(2, Decision(min_confidence=0.4), marks=pytest.mark.slow),
+    ],
+    ids=["one sub model, sure", "two, main preferred", "one, main preferred", "two, sure"],
+)
+def test_labels_that_follow_contours(town: Town, count: int, decision: Decision, launches: list[Launch]) -> None:
     rules: RuleSet = town.rules(["probability"] * count)
     plain = decided(town.pipelines[count - 1], rules, decision, wanted=())
     launches.clear()
@@ -287,7 +282,7 @@ def test_labels_that_follow_contours(town: Town, count: int, decision: Decision,
     assert_equal(both, confidence=1)
     assert not torch.equal(both.found.label, plain.found.label)
     alone = ["pool", "score", "spread", "bend", "smooth", "compare", "fuse_scores"]
-    assert launches == 2 * (alone if count == 1 else [*alone, *alone, "join"])
+    assert [each.name for each in launches] == 2 * (alone if count == 1 else [*alone, *alone, "join"])
 
 
 @pytest.mark.parametrize("batch", [1, 3])
@@ -300,8 +295,8 @@ def test_labels_are_joined_as_specified(town: Town, batch: int) -> None:
         Result(torch.from_numpy(label), torch.from_numpy(share), None, None, torch.zeros(batch))
         for label, share in ((first, sure), (further, surer))
     )
-    result = poisoned(batch, size, rules, ("confidence", "color"))
-    join = Join(rules, 1, size, Layout(3, 0, 1, 2), alpha=ALPHA, min_confidence=101.5 / 255, device=torch.device("cpu"))
+    result = poisoned(batch, size, rules.output.dtype, ("confidence", "color"))
+    join = Join(rules, 1, size, Layout(3, 0, 1, 2), alpha=ALPHA, min_confidence=101.5 / 255, device=CPU)
     join(one, two, torch.zeros((batch, 0), dtype=torch.uint8), 0, result)
     label, confidence = naive.join(first, sure, rules.ids[1][further], surer, rules.added)
     label[confidence < 101.5] = rules.output.unlabelled
@@ -315,19 +310,20 @@ def test_labels_are_joined_as_specified(town: Town, batch: int) -> None:
 def launch_all() -> None:
     """Launch the kernel with ids of one byte and all that may be wanted, and of two and nothing."""
     mains = (*CLASSES[0], *(f"class {k}" for k in range(249)))
-    frames, device = torch.zeros((1, SIZE[0] * 99), dtype=torch.uint8), torch.device("cpu")
+    frames = torch.zeros((1, SIZE[0] * 99), dtype=torch.uint8)
     with TemporaryDirectory() as folder:
         for names, wanted in ((CLASSES[0], PICTURES), (mains, ())):
             models, tasks = write_town(Path(folder) / str(len(names)), (names, *CLASSES[1:]))
             rules = RuleSet([random_rules(models[0], *each) for each in zip(models[1:], tasks, strict=True)])
-            join = Join(rules, 1, SIZE, Layout(3, 2, 1, 0), alpha=ALPHA, min_confidence=0.5, device=device)
-            one, two = (poisoned(1, SIZE, RuleSet([each]), ("confidence",)) for each in rules.rules)
-            join(one, two, frames, 99, poisoned(1, SIZE, rules, wanted))
+            join = Join(rules, 1, SIZE, Layout(3, 2, 1, 0), alpha=ALPHA, min_confidence=0.5, device=CPU)
+            one, two = (poisoned(1, SIZE, each.output.dtype, ("confidence",)) for each in rules.rules)
+            join(one, two, frames, 99, poisoned(1, SIZE, rules.output.dtype, wanted))
 
 
-def test_kernels_compile_for_all_gpus_without_spills() -> None:
-    compiled = compile_launches(launch_all)
-    assert len(compiled) == 2 * len(TARGETS)
+@all_targets
+def test_kernels_compile_for_all_gpus_without_spills(targets: tuple[int, ...]) -> None:
+    compiled = compile_launches(launch_all, targets)
+    assert len(compiled) == 2 * len(targets)
     for each in compiled:
         assert each.spilled == 0, each
         assert each.registers <= 96, each

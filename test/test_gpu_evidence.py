@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any, get_args
 
 import numpy as np
 import pytest
-from hardscores import KINDS, scores_of
 from numpy.typing import NDArray
-from tinymodels import random_evidence
+from support.hardscores import KINDS, scores_of
+from support.tinymodels import random_evidence
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("triton")
 
-from aot import TARGETS, compile_launches  # noqa: E402
+from support.aot import all_targets, compile_launches  # noqa: E402
+from support.kernels import CPU, Launch, note_launches  # noqa: E402
 
 from classaug_ros.branch import LEAST_PROBABILITY  # noqa: E402
 from classaug_ros.fusion import Scores, naive_evidence  # noqa: E402
@@ -29,26 +30,13 @@ from classaug_ros.rules import Evidence, Prefer  # noqa: E402
 
 CONVENTIONS: tuple[Upsampling, ...] = get_args(Upsampling)
 PREFERENCES: tuple[Prefer, ...] = get_args(Prefer)
-CPU = torch.device("cpu")
 SIZE = (15, 33)
 GROUPS = (0, 1, 1, 2, 3, 4)  # of four main classes, two of them in one group, and two added ones
 
 
 @pytest.fixture
-def launches(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The name of the kernel of each launch, which is made as ever."""
-    names: list[str] = []
-    for kernel in (pool, score):
-        monkeypatch.setattr(kernel, "run", counted(kernel.run, kernel.__name__, names))
-    return names
-
-
-def counted(run: Callable[..., Any], name: str, names: list[str]) -> Callable[..., Any]:
-    def run_it(*arguments: Any, **options: Any) -> Any:
-        names.append(name)
-        return run(*arguments, **options)
-
-    return run_it
+def launches(monkeypatch: pytest.MonkeyPatch) -> list[Launch]:
+    return note_launches(monkeypatch, pool, score)
 
 
 @dataclass(frozen=True, eq=False)
@@ -192,11 +180,11 @@ def test_probabilities_as_their_logarithms(
     assert_equal_to_the_specification(outputs[0], outputs[1], random_evidence(GROUPS, 4, 6), tolerance=1e-5)
 
 
-def test_two_launches_a_batch(launches: list[str]) -> None:
+def test_two_launches_a_batch(launches: list[Launch]) -> None:
     main, sub = said("noise", 4, (5, 5), batch=2), said("noise", 6, (4, 4), batch=2)
     made = poisoned(main, sub, random_evidence(GROUPS, 4, 6), "main", posterior=True)
     made(torch.from_numpy(main.values), torch.from_numpy(sub.values), torch.zeros(2, dtype=torch.int32))
-    assert launches == ["pool", "score"]
+    assert [each.name for each in launches] == ["pool", "score"]
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
@@ -216,7 +204,7 @@ def test_a_score_that_is_no_number_is_reported_with_its_model_and_frame(
 
 
 @pytest.mark.parametrize("wrong", ["classes", "batch", "layout"])
-def test_scores_that_would_be_read_past_their_end_are_refused(wrong: str, launches: list[str]) -> None:
+def test_scores_that_would_be_read_past_their_end_are_refused(wrong: str, launches: list[Launch]) -> None:
     main, sub = said("noise", 4, (5, 5)), said("noise", 6, (4, 4))
     made = poisoned(main, sub, random_evidence(GROUPS, 4, 6), "evidence")
     outputs = {
@@ -244,9 +232,10 @@ def launch_all() -> None:
     logarithms(torch.from_numpy(main.values), torch.from_numpy(sub.values), fault)
 
 
-def test_kernels_compile_for_all_gpus_without_spills_or_fused_arithmetic() -> None:
-    compiled = compile_launches(launch_all)
-    assert len(compiled) == 6 * len(TARGETS)
+@all_targets
+def test_kernels_compile_for_all_gpus_without_spills_or_fused_arithmetic(targets: tuple[int, ...]) -> None:
+    compiled = compile_launches(launch_all, targets)
+    assert len(compiled) == 6 * len(targets)
     for each in compiled:
         assert each.spilled == 0, each
         assert each.registers <= 128, each

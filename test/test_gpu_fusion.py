@@ -9,9 +9,9 @@ from typing import Any, get_args
 
 import numpy as np
 import pytest
-from aot import TARGETS, compile_launches
-from hardscores import KINDS, scores_of
 from numpy.typing import NDArray
+from support.aot import BETWEEN, OLDEST_AND_NEWEST, compile_launches
+from support.hardscores import KINDS, scores_of
 
 from classaug_ros.demo import parts
 from classaug_ros.encodings import ENCODINGS, LAYOUTS, Layout
@@ -25,15 +25,14 @@ from classaug_ros.rules import Provenance, Rules
 torch = pytest.importorskip("torch")
 pytest.importorskip("triton")
 
+from support.kernels import CPU, PICTURES, POISON, note_launches, poisoned  # noqa: E402
+
 from classaug_ros.gpu import fusion, painting  # noqa: E402
 from classaug_ros.gpu.fusion import Paint, Result, ScoreFusion, TableFusion  # noqa: E402
 from classaug_ros.gpu.samples import EVERY, LABELS, PRUNED, REGISTERS, Samples  # noqa: E402
 
-CPU = torch.device("cpu")
 CONVENTIONS: tuple[Upsampling, ...] = get_args(Upsampling)
 ALPHA = 0.4
-POISON = 77
-ALL = ("confidence", "color", "overlay")
 UINT16 = np.dtype(np.uint16)
 
 
@@ -77,15 +76,6 @@ def expected_labels(card: ModelCard, output: NDArray[Any], size: tuple[int, int]
     if card.output.kind == "labels":
         return naive.nearest(output, size)
     return naive.label_map(output.astype(np.float32), size, card.output.upsample, UINT16)
-
-
-def poisoned(batch: int, size: tuple[int, int], dtype: np.dtype[Any], wanted: tuple[str, ...] = ALL) -> Result:
-    def full(name: str, *channels: int) -> Any:
-        return torch.full((batch, *size, *channels), POISON, dtype=torch.uint8) if name in wanted else None
-
-    label = torch.from_numpy(np.full((batch, *size), POISON, dtype))
-    fault = torch.zeros(batch, dtype=torch.int32)
-    return Result(label, full("confidence"), full("color", 3), full("overlay", 3), fault)
 
 
 def frames_of(batch: int, size: tuple[int, int], padding: int) -> tuple[NDArray[np.uint8], int]:
@@ -202,7 +192,7 @@ def score_fusion(
     )
 
 
-@pytest.mark.parametrize("wanted", [ALL, (), ("color",), ("overlay",)], ids=["all", "label", "color", "overlay"])
+@pytest.mark.parametrize("wanted", [PICTURES, (), ("color",), ("overlay",)], ids=["all", "label", "color", "overlay"])
 @pytest.mark.parametrize(("classes", "least"), [(9, 0.5), (300, 0.1), (9, 0.0)])
 def test_scores_give_labels_and_the_probability_of_their_groups(
     classes: int, least: float, wanted: tuple[str, ...]
@@ -312,14 +302,7 @@ def test_what_does_not_fit_is_refused() -> None:
 
 
 def test_every_fusion_is_one_launch_of_its_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
-    launched = []
-    for kernel in (fusion.fuse_labels, fusion.fuse_scores, painting.paint_labels):
-
-        def run(*arguments: Any, _kernel: Any = kernel, _run: Any = kernel.run, **options: Any) -> None:
-            launched.append((_kernel.__name__, options["grid"], options["enable_fp_fusion"]))
-            _run(*arguments, **options)
-
-        monkeypatch.setattr(kernel, "run", run)
+    launched = note_launches(monkeypatch, fusion.fuse_labels, fusion.fuse_scores, painting.paint_labels)
     launches_of((20, 70), card_of(5, (3, 4)), card_of(4, (3, 3)))
     names = ["fuse_labels", "fuse_scores", "paint_labels"]
     assert launched == [(name, (2, 2, 1), False) for name in names]
@@ -339,7 +322,8 @@ def test_how_classes_are_found(size: tuple[int, int], shape: tuple[int, int], ho
     assert Samples.of_scores(40, shape, "half_pixel", size, CPU).how == how
 
 
-def test_the_demo_s_models_give_what_the_pipeline_gives() -> None:
+@pytest.mark.parametrize("size", [(180, 240), pytest.param((360, 480), marks=pytest.mark.slow)], ids=str)
+def test_the_demo_s_models_give_what_the_pipeline_gives(size: tuple[int, int]) -> None:
     pytest.importorskip("onnxruntime")
     from classaug_ros.decision import Decision
     from classaug_ros.demo.scenes import render_scene
@@ -350,7 +334,7 @@ def test_the_demo_s_models_give_what_the_pipeline_gives() -> None:
     main, sub = load_model(folder / "main"), load_model(folder / "sub")
     made = Provenance("", main.fingerprint, sub.fingerprint, (), 0, 0, 0, "", "")
     rules = demo_rules(main.card, sub.card, made)
-    frame = Frame(np.ascontiguousarray(render_scene(3).image[:360, :480]), "rgb")
+    frame = Frame(np.ascontiguousarray(render_scene(3).image[: size[0], : size[1]]), "rgb")
     with Pipeline(main, sub, threads=1, concurrent=False) as pipeline:
         inferred = pipeline.infer(pipeline.prepare(frame))
         one, two = (torch.from_numpy(np.array(output)[np.newaxis]) for output in inferred.outputs)
@@ -361,7 +345,7 @@ def test_the_demo_s_models_give_what_the_pipeline_gives() -> None:
     result = poisoned(1, frame.size, rules.output.dtype)
     fuse = TableFusion(main.card, sub.card, rules, frame.size, layout, alpha=ALPHA, min_confidence=0.2, device=CPU)
     fuse(one, two, torch.from_numpy(rows.reshape(1, -1).copy()), rows.shape[1], result)
-    for name in ("label", *ALL):
+    for name in ("label", *PICTURES):
         assert_equal(result, 0, name, getattr(augmented, name))
     assert not result.fault.any()
 
@@ -384,7 +368,7 @@ def launches_of(
     sub: ModelCard,
     types: tuple[Any, Any] = (torch.float32, torch.float32),
     layout: Layout = LAYOUTS["bgr"],
-    wanted: tuple[str, ...] = ALL,
+    wanted: tuple[str, ...] = PICTURES,
 ) -> None:
     """Launch all three kernels, on zeros."""
     rules = rules_of(main, sub)
@@ -403,7 +387,7 @@ def launches_of(
         painted = rules.output.palette(), rules.output.unlabelled
         fuse = ScoreFusion("half_pixel", groups, *painted, size, layout, shape=shape, device=CPU, **numbers)
         fuse(torch.zeros((1, len(groups), *shape)), torch.zeros((1, 1, *shape)), frames, step, result)
-    if wanted == ALL:
+    if wanted == PICTURES:
         Paint(rules.output.palette(), size, layout, alpha=ALPHA, device=CPU)(frames, step, result)
 
 
@@ -425,8 +409,12 @@ def further_launches() -> None:
 
 @pytest.mark.parametrize(
     ("launches", "targets"),
-    [(common_launches, TARGETS), (further_launches, (80, 120))],
-    ids=["common ones for all GPUs", "further ones for the oldest and the newest"],
+    [
+        (common_launches, OLDEST_AND_NEWEST),
+        pytest.param(common_launches, BETWEEN, marks=pytest.mark.slow),
+        pytest.param(further_launches, OLDEST_AND_NEWEST, marks=pytest.mark.slow),
+    ],
+    ids=["common ones, oldest and newest GPU", "common ones, GPUs between", "further ones, oldest and newest GPU"],
 )
 def test_kernels_compile_without_spills(launches: Callable[[], None], targets: tuple[int, ...]) -> None:
     for compiled in compile_launches(launches, targets):

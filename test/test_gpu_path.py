@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 pytest.importorskip("torch", reason="needs the extra `gpu`")
 pytest.importorskip("triton", reason="needs the extra `gpu`")
 
-from test_worker import listener, settled, start
-from tinymodels import World
-from tinyprograms import models_of, rules_of, write_programs
+from support.programs import PATIENCE
+from support.tinymodels import World
+from support.tinyprograms import models_of, rules_of, write_programs
+from support.working import listener, settled, started
 
 from classaug_ros.decision import Decision
 from classaug_ros.errors import ConfigError, EngineError, OutputError
@@ -243,7 +244,7 @@ def test_a_path_left_while_it_makes_a_program_is_busy_and_stays_whole(
     on, made = terms(world), GpuDecider.__init__
 
     def compiling(*arguments: Any, **options: Any) -> None:
-        released.wait(20)
+        released.wait(PATIENCE)
         made(*arguments, **options)
 
     with closing(gpu_path(world)) as path, ThreadPoolExecutor(1) as pool:
@@ -254,7 +255,7 @@ def test_a_path_left_while_it_makes_a_program_is_busy_and_stays_whole(
             time.sleep(0.001)
         path.give_up("deactivated")
         with pytest.raises(EngineError, match="deactivated"):
-            inferring.result(5)
+            inferring.result(PATIENCE)
         released.set()
         path.reload()
         assert_same(*through(path, [frame(1)], on), *through(reference, [frame(1)], on))
@@ -265,7 +266,7 @@ def test_a_device_that_does_not_answer_is_given_up(world: World, monkeypatch: py
     with closing(gpu_path(world, timeout=0.2, frames_in_flight=1)) as path:
         on = terms(world)
         through(path, [frame(0)], on)
-        monkeypatch.setattr(Program, "wait", lambda _: released.wait(20))
+        monkeypatch.setattr(Program, "wait", lambda _: released.wait(PATIENCE))
         with pytest.raises(EngineError, match=r"^the GPU did not answer within 0\.2 s$"):
             through(path, [frame(1)], on)
         assert path.broken
@@ -287,15 +288,14 @@ def test_the_worker_runs_cameras_that_wait_at_once_as_one_batch(
             return prepare(frames)
 
         monkeypatch.setattr(path, "prepare", preparing)
-        worker = start(path, on, cameras)
-        for number in range(12):
-            worker.intake(cameras[number % 3]).receive(np.asarray(frame(number).rgb()))
-        for name in cameras:
-            counts = settled(worker, name)
-            assert (counts.failed, counts.published + counts.dropped) == (0, 4)
-        worker.intake("left").receive(np.zeros((*SIZE, 3), np.uint8))
-        assert settled(worker, "left").failed == 1
-        worker.stop()
+        with started(path, on, cameras) as worker:
+            for number in range(12):
+                worker.intake(cameras[number % 3]).receive(np.asarray(frame(number).rgb()))
+            for name in cameras:
+                counts = settled(worker, name)
+                assert (counts.failed, counts.published + counts.dropped) == (0, 4)
+            worker.intake("left").receive(np.zeros((*SIZE, 3), np.uint8))
+            assert settled(worker, "left").failed == 1
         assert max(batches) > 1
         for name in cameras:
             message, result = listener(worker, name).results[-1]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 torch = pytest.importorskip("torch")
 pytest.importorskip("triton")
 
-from aot import TARGETS, compile_launches  # noqa: E402
+from support.aot import all_targets, compile_launches  # noqa: E402
+from support.kernels import Launch, note_launches  # noqa: E402
 
 from classaug_ros.encodings import ENCODINGS, LAYOUTS  # noqa: E402
 from classaug_ros.gpu import naive, preprocess  # noqa: E402
@@ -50,17 +51,8 @@ def one_tile(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def launches(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
-    """The grid of each launch, which is made as ever."""
-    grids: list[tuple[int, ...]] = []
-    run: Callable[..., Any] = preprocess.prepare.run
-
-    def counted(*arguments: Any, grid: tuple[int, ...], **options: Any) -> Any:
-        grids.append(grid)
-        return run(*arguments, grid=grid, **options)
-
-    monkeypatch.setattr(preprocess.prepare, "run", counted)
-    return grids
+def launches(monkeypatch: pytest.MonkeyPatch) -> list[Launch]:
+    return note_launches(monkeypatch, preprocess.prepare)
 
 
 def random_frames(
@@ -82,7 +74,7 @@ def poisoned(models: Sequence[InputSpec], batch: int = 1) -> list[Any]:
 @pytest.mark.parametrize("size", SIZES.values(), ids=SIZES)
 @pytest.mark.parametrize("name", ENCODED)
 def test_inputs_are_those_of_the_reference_to_the_bit_and_near_the_cpu_s(
-    name: str, size: tuple[int, int], padding: int, launches: list[tuple[int, ...]]
+    name: str, size: tuple[int, int], padding: int, launches: list[Launch]
 ) -> None:
     encoding = ENCODED[name]
     assert encoding.layout is not None
@@ -99,7 +91,7 @@ def test_inputs_are_those_of_the_reference_to_the_bit_and_near_the_cpu_s(
 
 
 @pytest.mark.parametrize("name", ["bgr8", "mono8", "uyvy"])
-def test_a_batch_is_prepared_in_one_launch_tile_by_tile(name: str, launches: list[tuple[int, ...]]) -> None:
+def test_a_batch_is_prepared_in_one_launch_tile_by_tile(name: str, launches: list[Launch]) -> None:
     layout = ENCODINGS[name].layout
     assert layout is not None
     size, models = (33, 50), (spec(9, 130), spec(6, 20, "bgr"))
@@ -108,7 +100,7 @@ def test_a_batch_is_prepared_in_one_launch_tile_by_tile(name: str, launches: lis
     prepare = Preprocess(models, size, layout, images)
     for shown in (frames, frames[::-1].copy()):
         prepare(torch.from_numpy(shown), step)
-    assert launches == [(3, 3, 6)] * 2
+    assert [each.grid for each in launches] == [(3, 3, 6)] * 2
     for number in range(3):
         pixels = naive.colors(rows[2 - number], layout)
         for model, image in zip(models, images, strict=True):
@@ -165,7 +157,7 @@ def test_inputs_that_are_none_are_refused(image: Any) -> None:
 
 @pytest.mark.parametrize(("batch", "length", "step"), [(2, 60, 12), (1, 59, 12), (1, 60, 13)])
 def test_frames_that_are_too_few_or_too_short_are_refused(
-    batch: int, length: int, step: int, launches: list[tuple[int, ...]]
+    batch: int, length: int, step: int, launches: list[Launch]
 ) -> None:
     prepare = Preprocess(MODELS, (5, 4), LAYOUTS["rgb"], poisoned(MODELS))
     with pytest.raises(ValueError, match=f"frames {batch} x {length} bytes, expected 1 x {4 * step + 12} at least"):
@@ -183,9 +175,10 @@ def launch_all() -> None:
         prepare(torch.zeros((1, 30 * step), dtype=torch.uint8), step)
 
 
-def test_kernels_compile_for_all_gpus_without_spills_or_fused_arithmetic() -> None:
-    compiled = compile_launches(launch_all)
-    assert len(compiled) == 4 * len(TARGETS)
+@all_targets
+def test_kernels_compile_for_all_gpus_without_spills_or_fused_arithmetic(targets: tuple[int, ...]) -> None:
+    compiled = compile_launches(launch_all, targets)
+    assert len(compiled) == 4 * len(targets)
     for each in compiled:
         assert (each.spilled, each.fused) == (0, 0), each
         assert each.registers <= 64, each

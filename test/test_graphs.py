@@ -9,7 +9,7 @@ import onnx
 import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
-from tinymodels import IR_VERSION, OPSET
+from support.tinymodels import IR_VERSION, OPSET
 
 from classaug_ros.convert.cards import noise
 from classaug_ros.convert.graphs import cut_upsampling, declare_output

@@ -99,7 +99,8 @@ def street(height: int = 64, width: int = 96) -> Pixels:
     """A smooth image whose channels differ everywhere: demosaicing and chroma subsampling hardly change it."""
     y, x = np.mgrid[0:height, 0:width]
     channels = [200 - y * 100 / height, 60 + x * 100 / width, 40 + (x + y) * 60 / (height + width)]
-    return np.stack(channels, axis=2).round().astype(np.uint8)
+    pixels: NDArray[np.uint8] = np.stack(channels, axis=2).round().astype(np.uint8)
+    return pixels
 
 
 def mosaic(rgb: Pixels, pattern: str) -> Pixels:
@@ -118,7 +119,8 @@ def yuv422(rgb: Pixels, order: str) -> bytes:
     u = 128 - 0.148 * r - 0.291 * g + 0.439 * b
     v = 128 + 0.439 * r - 0.368 * g - 0.071 * b
     samples = {"u": (u[:, ::2] + u[:, 1::2]) / 2, "v": (v[:, ::2] + v[:, 1::2]) / 2, "0": y[:, ::2], "1": y[:, 1::2]}
-    return np.stack([samples[name] for name in order], axis=2).round().astype(np.uint8).tobytes()
+    pixels: NDArray[np.uint8] = np.stack([samples[name] for name in order], axis=2).round().astype(np.uint8)
+    return pixels.tobytes()
 
 
 def encoded(extension: str, rgb: Pixels, parameters: tuple[int, ...] = ()) -> bytes:
@@ -389,11 +391,11 @@ def messages(draw: st.DrawFn) -> Message:
 
 @given(messages())
 def test_any_message_decodes_or_is_refused(msg: Message) -> None:
-    start = time.monotonic()
+    start = time.thread_time()
     said = said_of(msg)
     assert len(said) < 700
     assert said.isprintable()
-    assert time.monotonic() - start < 1.0
+    assert time.thread_time() - start < 1.0
 
 
 def said_of(msg: Message) -> str:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from tinymodels import random_evidence
+from support.tinymodels import random_evidence
 
 from classaug_ros.labels import LabelSpace
 from classaug_ros.learning.influence import LISTED, Influence, describe_evidence, group_names, summarise_evidence

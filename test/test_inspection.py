@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tinymodels import MAIN_CLASSES, SUB_CLASSES, write_world
+from support.tinymodels import MAIN_CLASSES, SUB_CLASSES, write_world
 
 from classaug_ros.cli import main as classaug
 from classaug_ros.errors import ConfigError

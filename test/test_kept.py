@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from reports import world_rules
-from tinymodels import World, write_dataset, write_world
+from support.programs import program
+from support.reports import world_rules
+from support.tinymodels import World, write_dataset, write_world
 
 from classaug_ros.cli import main as classaug
 from classaug_ros.data.dataset import load_dataset
@@ -33,11 +34,6 @@ from classaug_ros.rules import KINDS, Kind, Rules, RuleSet
 from classaug_ros.task import Task
 
 PROJECT = Path(__file__).resolve().parent.parent
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> World:
-    return write_world(tmp_path / "world", images=5)
 
 
 @pytest.fixture
@@ -221,21 +217,20 @@ def test_ctrl_c_stops_between_images_and_the_next_run_goes_on(tmp_path: Path) ->
     report = tmp_path / "report"
     options = ["evaluate", *models, f"--rules={tmp_path / 'r.yaml'}", f"--dataset={many}", f"--report={report}"]
 
-    def start() -> subprocess.Popen[str]:
+    def started() -> AbstractContextManager[subprocess.Popen[str]]:
         command = [sys.executable, "-m", "classaug_ros.cli", *options]
-        environment = {**os.environ, "PYTHONPATH": str(PROJECT)}
-        return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        return program(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
-    process = start()
-    while process.poll() is None and len(list(report.glob(".predictions/*.npz"))) < 3:
-        time.sleep(0.01)
-    process.send_signal(signal.SIGINT)
-    _, told = process.communicate(timeout=30)
+    with started() as process:
+        while process.poll() is None and len(list(report.glob(".predictions/*.npz"))) < 3:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        _, told = process.communicate()
     assert (process.returncode, told) == (130, "classaug evaluate: interrupted\n")
     assert [file.name for file in report.iterdir()] == [".predictions"]
     done = len(list(report.glob(".predictions/*.npz")))
-    process = start()
-    _, told = process.communicate(timeout=60)
+    with started() as process:
+        _, told = process.communicate()
     assert (process.returncode, told) == (0, f"{report}/.predictions: going on after {done} images done before\n")
     resumed = read(report)
     assert not (report / ".predictions").exists()

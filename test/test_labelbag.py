@@ -11,9 +11,9 @@ import cv2
 import numpy as np
 import pytest
 import yaml
-from reports import world_rules
 from rosbags.highlevel import AnyReader
-from tinymodels import World, write_world
+from support.reports import world_rules
+from support.tinymodels import World
 
 from classaug_ros.cli import main as classaug
 from classaug_ros.data.bags import START_NS, make_bag
@@ -23,11 +23,6 @@ from classaug_ros.pipeline import Pipeline
 from classaug_ros.rules import Rules, RuleSet
 
 LABEL, OVERLAY, INFO = (f"/classaug_node/{name}" for name in ("front/label", "front/overlay", "label_info"))
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> World:
-    return write_world(tmp_path / "world", images=3)
 
 
 @pytest.fixture
@@ -84,7 +79,7 @@ def test_its_metadata_says_what_is_latched(tmp_path: Path, evaluate: Callable[..
     metadata = yaml.safe_load((tmp_path / "out" / "metadata.yaml").read_text())["rosbag2_bagfile_information"]
     assert metadata["storage_identifier"] == "mcap"
     topics = {entry["topic_metadata"]["name"]: entry for entry in metadata["topics_with_message_count"]}
-    assert {name: entry["message_count"] for name, entry in topics.items()} == {LABEL: 3, OVERLAY: 3, INFO: 1}
+    assert {name: entry["message_count"] for name, entry in topics.items()} == {LABEL: 5, OVERLAY: 5, INFO: 1}
     for name, entry in topics.items():
         [qos] = entry["topic_metadata"]["offered_qos_profiles"]
         assert qos["reliability"] == "reliable"

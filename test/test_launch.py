@@ -27,7 +27,7 @@ from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode
 from rclpy.task import Future
-from ros import own_domain
+from support.ros import own_domain
 
 PROJECT = Path(__file__).resolve().parents[1]
 ARGUMENTS = {

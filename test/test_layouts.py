@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from tinymodels import write_classes, write_model
+from support.tinymodels import write_classes, write_model
 
 from classaug_ros.cli import main as classaug
 from classaug_ros.data.dataset import Dataset

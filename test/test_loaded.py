@@ -13,7 +13,7 @@ from typing import Any
 import numba
 import numpy as np
 import pytest
-from tinymodels import SUB_CLASSES, World, random_rules, write_model, write_world
+from support.tinymodels import SUB_CLASSES, World, random_rules, write_model, write_world
 
 from classaug_ros.decision import Decision
 from classaug_ros.errors import ConfigError

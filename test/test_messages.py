@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from rosbags.typesys import Stores, get_typestore
-from tinymodels import SUB_CLASSES, World, random_rules, tiny_model, write_world
+from support.tinymodels import SUB_CLASSES, World, random_rules, tiny_model, write_world
 
 from classaug_ros.cli import main as classaug
 from classaug_ros.data.bags import COMPRESSED_IMAGE, IMAGE, BagWriter, image_message

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from reports import unsure_evidence, world_rules
-from tinymodels import World, write_world
+from support.reports import unsure_evidence, world_rules
+from support.tinymodels import World, write_world
 
 from classaug_ros.decision import Decision
 from classaug_ros.errors import ConfigError

@@ -15,7 +15,7 @@ from typing import Any
 import onnx
 import pytest
 import yaml
-from tinymodels import write_classes, write_model
+from support.tinymodels import write_classes, write_model
 
 from classaug_ros.errors import ConfigError
 from classaug_ros.models import InputSpec, ModelCard, OutputSpec, load_model

@@ -16,8 +16,8 @@ import pytest
 
 pytest.importorskip("rclpy")
 
-from ros import PROJECT
-from tinynode import NODE, tiny_node
+from support.programs import PATIENCE, PROJECT
+from support.tinynode import NODE, tiny_node
 
 from classaug_ros.fastdds import profiles_variable
 
@@ -82,7 +82,7 @@ def namespaces() -> Iterator[tuple[str, str]]:
             if made.returncode:
                 pytest.skip(f"network namespaces are not permitted here: {made.stderr.strip()}")
             stack.callback(subprocess.run, ["ip", "netns", "del", name], check=True)
-        cable = [sys.executable, str(PROJECT / "test/cable.py"), str(LOSS), str(DELAY), *names]
+        cable = [sys.executable, str(PROJECT / "test/support/cable.py"), str(LOSS), str(DELAY), *names]
         with subprocess.Popen(cable, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
             assert process.stdout is not None
             if process.stdout.readline() != b"connected\n":
@@ -108,6 +108,7 @@ def inside(namespace: str, *arguments: str, output: Path) -> Iterator[None]:
             process.terminate()
 
 
+@pytest.mark.slow
 def test_compressed_images_come_over_a_network_that_loses_packets(tmp_path: Path, namespaces: tuple[str, str]) -> None:
     there, here = namespaces
     parameters: dict[str, Any] = {
@@ -121,7 +122,7 @@ def test_compressed_images_come_over_a_network_that_loses_packets(tmp_path: Path
         inside(here, "-c", WATCH, output=logs["watch"]),
         inside(there, "-c", CAMERA, str(RATE), str(FRAMES), output=logs["camera"]),
     ):
-        deadline = time.monotonic() + FRAMES / RATE + 20
+        deadline = time.monotonic() + FRAMES / RATE + PATIENCE
         while time.monotonic() < deadline:
             sent_at, received = logs["camera"].read_text(), told(logs["watch"])
             if sent_at and received[-1][0] >= KEPT * FRAMES:

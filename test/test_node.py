@@ -29,12 +29,13 @@ from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
 from rcl_interfaces.srv import GetParameters, ListParameters, SetParameters, SetParametersAtomically
 from rclpy.parameter import parameter_value_to_python
 from rclpy.qos import QoSDurabilityPolicy, QoSProfile, QoSReliabilityPolicy
-from ros import PROJECT, Gathered, Peer, Process, eventually, own_domain
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
-from tinymodels import random_evidence, write_model
+from support.programs import PATIENCE, PROJECT
+from support.ros import Gathered, Peer, Process, eventually, own_domain
+from support.tinymodels import random_evidence, write_model
 
 from classaug_ros.decision import Decision
 from classaug_ros.fastdds import profiles_variable
@@ -171,15 +172,15 @@ class Camera:
 
     def exchange(self, message: Any) -> Outputs:
         """Publish a frame, again while the node has yet to notice the subscriptions; return the outputs."""
-        for _ in range(10):
+        for patience in (2, 4, 8, 16, 32, 64):
             self.publisher.publish(message)
             try:
-                return self.outputs_of(message, timeout=1.0)
+                return self.outputs_of(message, patience)
             except AssertionError:
                 continue
         raise AssertionError("no output")
 
-    def outputs_of(self, message: Any, timeout: float = 20.0) -> Outputs:
+    def outputs_of(self, message: Any, timeout: float = PATIENCE) -> Outputs:
         """Wait for the outputs that carry the stamp of an input."""
 
         def same(output: Any) -> bool:
@@ -239,7 +240,8 @@ def status(
         return None
 
     since = len(diagnostics.items()) + skip
-    entry = find(diagnostics.wait(lambda message: find(message) is not None, 20.0, f"{name} in diagnostics", since))
+    wanted_one = diagnostics.wait(lambda message: find(message) is not None, what=f"{name} in diagnostics", since=since)
+    entry = find(wanted_one)
     return entry, values_of(entry)
 
 
@@ -350,9 +352,9 @@ def test_a_camera_is_read_only_while_somebody_subscribes_to_its_outputs(
 def test_a_burst_keeps_latency_bounded_and_every_frame_accounted_for(
     chain: Chain, talker: Peer, front: Camera, diagnostics: Gathered[Any]
 ) -> None:
-    latencies = Gathered[float]()
+    arrivals = Gathered[tuple[float, float]]()  # when each label's frame was sent, and when the label came
     talker.node.create_subscription(
-        Image, "/classaug_node/front/label", lambda label: latencies.add(time.time() - stamp_of(label)), 10
+        Image, "/classaug_node/front/label", lambda label: arrivals.add((stamp_of(label), time.time())), 10
     )
     before, labels = settled(diagnostics, "front"), len(front.labels())
     pixels = picture(0, (480, 640))
@@ -365,13 +367,13 @@ def test_a_burst_keeps_latency_bounded_and_every_frame_accounted_for(
         front.publisher.publish(last)
         time.sleep(max(0.0, start + (number + 1) * period - time.monotonic()))
     front.outputs_of(last)  # the newest frame is never the one that is dropped
-    spent = time.monotonic() - start
     counted = {key: count - before[key] for key, count in settled(diagnostics, "front").items()}
-    assert 30 <= counted["in"] <= 60  # the middleware keeps five and may replace some of those
+    assert 1 < counted["in"] <= 60  # the middleware keeps five and may replace some of those
     assert counted["out"] == len(front.labels()) - labels
     assert counted["dropped"] == counted["in"] - counted["out"] > 0
-    # A frame waits for the one before it and no longer: two turns, and what the transport takes.
-    assert max(latencies.items()) < 3 * spent / counted["out"] + 0.1
+    # A frame waits for those that are worked on and no longer: three, and the few whose labels are on their way.
+    since = [sum(sent < when < came for _, when in arrivals.items()) for sent, came in arrivals.items()]
+    assert max(since) <= 8
 
 
 def short() -> Image:
@@ -394,7 +396,7 @@ def test_an_unusable_frame_is_refused_and_the_next_one_served(
     labels = len(front.labels())
     for make, _ in UNUSABLE.values():
         front.publisher.publish(make())
-        time.sleep(0.1)
+        time.sleep(0.5)  # lest the next one takes its place
     front.exchange(image(RGB, "rgb8"))
     after = settled(diagnostics, "front")
     assert after["refused"] - before["refused"] == len(UNUSABLE)
@@ -464,7 +466,7 @@ def test_after_every_faulty_message_the_next_good_one_is_served(
     for make in faults.values():
         answered = len(camera.labels())
         camera.publisher.publish(make())
-        time.sleep(0.1)
+        time.sleep(0.3)  # lest the next one takes its place
         good = image(RGB, "rgb8") if name == "front" else compressed(RGB, ".jpg")
         label = camera.exchange(good).label
         assert (label.height, label.width) == (HEIGHT, WIDTH)
@@ -888,24 +890,20 @@ def test_bad_parameters_stop_configuration_with_one_line_and_can_be_put_right(
 @pytest.mark.parametrize(
     ("given", "line"),
     [
-        ({"main_modle": "/x"}, "unknown parameter main_modle; did you mean main_model?"),
-        ({"cameras": "[front]", "rear.image_topic": "/x"}, "cameras does not name 'rear'"),
-        ({"camera.image_topic": "'a b'"}, "parameter camera.image_topic makes 'a b', which is no topic name"),
-        ({"rules.format": "1"}, "rules_file and rules.* parameters are both given"),
-        ({"autostart": "perhaps"}, "parameter autostart is 'perhaps'; expected true or false"),
-        ({"sub_model": "[/a, /b]"}, "sub_model names 2 models and rules_file 1 file; give one rules file per"),
-        ({"sub_model": "[1, 2]"}, "parameter sub_model is [1, 2]; expected a string, or a list of strings that"),
-        ({"contours": "true"}, "contours need rules of kind probability; leave contours off"),
-    ],
-    ids=[
-        "unknown",
-        "camera not named",
-        "topic",
-        "rules twice",
-        "autostart",
-        "one rules file",
-        "sub models",
-        "contours",
+        pytest.param({"main_modle": "/x"}, "unknown parameter main_modle; did you mean main_model?", id="unknown"),
+        pytest.param({"camera.image_topic": "'a b'"}, "parameter camera.image_topic makes 'a b', which is", id="topic"),
+        pytest.param({"rules.format": "1"}, "rules_file and rules.* parameters are both given", id="rules twice"),
+        # test_parameters.py and test_loaded.py hold these lines to what is given, without a node.
+        *(
+            pytest.param(given, line, marks=pytest.mark.slow, id=name)
+            for name, given, line in (
+                ("camera", {"cameras": "[front]", "rear.image_topic": "/x"}, "cameras does not name 'rear'"),
+                ("autostart", {"autostart": "perhaps"}, "parameter autostart is 'perhaps'; expected true or false"),
+                ("rules file", {"sub_model": "[/a, /b]"}, "sub_model names 2 models and rules_file 1 file; give one"),
+                ("sub models", {"sub_model": "[1, 2]"}, "parameter sub_model is [1, 2]; expected a string, or a list"),
+                ("contours", {"contours": "true"}, "contours need rules of kind probability; leave contours off"),
+            )
+        ),
     ],
 )
 def test_a_wrong_parameter_is_named(chain: Chain, start: Start, given: dict[str, str], line: str) -> None:
@@ -947,9 +945,8 @@ def test_a_signal_ends_it_cleanly_while_frames_come(
     np.testing.assert_array_equal(pixels_of(label), expected.label)
     for _ in range(3):
         camera.publisher.publish(image(RGB, "rgb8"))
-    code, seconds = node.stop(number)
-    assert code == 0
-    assert seconds < 3
+    assert node.stop(number)[0] == 0
+    assert "left without waiting" not in node.output
     assert "Traceback" not in node.output
 
 
@@ -968,7 +965,7 @@ def test_a_gpu_that_is_not_there_is_refused_in_one_line(chain: Chain, peer: Peer
     if find_spec("torch") and shutil.which("nvidia-smi"):
         pytest.skip("there may be a GPU")
     node = start(NODE, *chain.parameters(device="cuda"))
-    line = node.wait_for_line("ERROR", 60.0)
+    line = node.wait_for_line("ERROR")
     assert re.search(r"device (is )?cuda.*(set device to|use device) cpu", line)
     assert state(peer) == State.PRIMARY_STATE_UNCONFIGURED
     diagnostics = peer.subscribe(DiagnosticArray, "/diagnostics")

@@ -10,7 +10,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs the extra `gpu`")
 
-from tinyprograms import models_of, write_programs  # noqa: E402 (it imports torch)
+from support.tinyprograms import models_of, write_programs  # noqa: E402 (it imports torch)
 
 from classaug_ros.cli import main as classaug  # noqa: E402
 from classaug_ros.engines import load_engine  # noqa: E402

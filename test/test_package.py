@@ -239,7 +239,7 @@ def ros_packages(paths: Iterable[Path]) -> set[str]:
 
 def test_ros_dependencies_are_those_imported() -> None:
     used = ros_packages([*modules().values(), *(PROJECT / "launch").glob("*.py")])
-    tested = ros_packages((PROJECT / "test").glob("*.py")) - used
+    tested = ros_packages((PROJECT / "test").rglob("*.py")) - used
     assert {key for key in manifest("exec_depend") if not key.startswith("python3-")} == used
     assert {key for key in manifest("test_depend") if not key.startswith("python3-")} == tested
 
@@ -351,7 +351,7 @@ def test_no_file_names_a_place_on_one_machine() -> None:
     assert found == []
 
 
-@pytest.mark.colcon
+@pytest.mark.slow
 def test_colcon_builds_and_tests_the_package(tmp_path: Path) -> None:
     colcon = Path(sys.executable).with_name("colcon")
     if not colcon.exists():

@@ -17,7 +17,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from tinymodels import (
+from support.programs import PATIENCE
+from support.tinymodels import (
     MAIN_CLASSES,
     SUB_CLASSES,
     World,
@@ -25,7 +26,6 @@ from tinymodels import (
     tiny_model,
     write_classes,
     write_model,
-    write_world,
 )
 
 from classaug_ros.branch import Branch, divide
@@ -37,11 +37,6 @@ from classaug_ros.pipeline import Pipeline, Prepared
 from classaug_ros.rules import RuleSet
 
 SIZE = (12, 10)
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> World:
-    return write_world(tmp_path / "world", images=3, size=SIZE)
 
 
 def noise(size: tuple[int, int] = SIZE, seed: int = 5) -> Frame:
@@ -310,7 +305,7 @@ def test_concurrent_models_run_at_the_same_time(
     three: tuple[Model, Model, Model], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each model waits for the others to have started: one after the other none could go on."""
-    both = threading.Barrier(len(three), timeout=10)
+    both = threading.Barrier(len(three), timeout=PATIENCE)
     with Pipeline(*three) as pipeline:
         for branch in pipeline.branches:
 
@@ -388,7 +383,7 @@ def same_threads() -> Iterator[None]:
 
     before = native()
     yield
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + PATIENCE
     while native() > before and time.monotonic() < deadline:
         time.sleep(0.01)
     assert native() <= before

@@ -5,7 +5,6 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from itertools import islice
@@ -19,10 +18,11 @@ import pytest
 pytest.importorskip("rclpy")
 
 from rclpy.qos import DurabilityPolicy, QoSProfile, qos_profile_sensor_data
-from ros import Gathered, Peer, environment, eventually
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import String
+from support.programs import program
+from support.ros import Peer, environment, eventually, standard_input
 
 from classaug_ros.data.bags import START_NS, BagReader, BagWriter, Storage, make_bag
 from classaug_ros.errors import ConfigError
@@ -36,12 +36,14 @@ STRING = "std_msgs/msg/String"
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 PROGRAM = """
-import json, sys
+import json, sys, time
 from dataclasses import asdict
 from pathlib import Path
 from classaug_ros.running.player import play
+times = []
 try:
-    print(json.dumps(asdict(play(Path(sys.argv[1]), **json.loads(sys.argv[2])))))
+    played = play(Path(sys.argv[1]), **json.loads(sys.argv[2]), publishing=lambda _: times.append(time.monotonic()))
+    print(json.dumps([asdict(played), times]))
 except KeyboardInterrupt:
     sys.exit(130)
 """
@@ -51,26 +53,30 @@ class Player:
     """``play`` in a process of its own."""
 
     def __init__(self, domain: int, bag: Path, **options: Any) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", PROGRAM, str(bag), json.dumps(options)],
-            env=environment(domain),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
+        self._stack = ExitStack()
+        self.process = self._stack.enter_context(
+            program(
+                [sys.executable, "-c", PROGRAM, bag, json.dumps(options)],
+                env=environment(domain),
+                stdin=standard_input(domain),
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
         )
 
-    def result(self) -> tuple[Playback, str]:
-        """Wait for the end; return what it published and what it logged."""
-        out, log = self.process.communicate(timeout=60)
+    def result(self) -> tuple[Playback, list[float], str]:
+        """Wait for the end; return what it published, when in seconds, and what it logged."""
+        out, log = self.process.communicate()
         assert self.process.returncode == 0, log
-        return Playback(**json.loads(out)), log
+        played, times = json.loads(out)
+        return Playback(**played), times, log
 
     def __enter__(self) -> Player:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.process.kill()
-        self.process.communicate()
+        self._stack.close()
 
 
 @pytest.fixture
@@ -128,7 +134,7 @@ def test_another_process_gets_every_image_unchanged_and_in_order(
 ) -> None:
     make_bag(images, tmp_path / "bag", topic=TOPIC, rate=20, frame_id="front", storage=storage)
     received = peer.subscribe(Image, TOPIC)
-    played, log = player(tmp_path / "bag").result()
+    played, _, log = player(tmp_path / "bag").result()
     messages = received.wait_for(10)
     assert stamps(messages) == [START_NS + index * 50_000_000 for index in range(10)]
     for message, path in zip(messages, sorted(images.iterdir()), strict=True):
@@ -153,20 +159,20 @@ def test_compressed_images_reach_a_best_effort_subscriber(
 def test_messages_come_at_the_times_of_the_bag(
     bag: Path, peer: Peer, player: Callable[..., Player], rate: float
 ) -> None:
-    arrivals = Gathered[float]()
-    peer.node.create_subscription(Image, TOPIC, lambda _: arrivals.add(time.monotonic()), 10)
-    played, _ = player(bag, rate=rate).result()
-    times = arrivals.wait_for(10)
+    received = peer.subscribe(Image, TOPIC)
+    played, times, _ = player(bag, rate=rate).result()
+    received.wait_for(10)
     due = [index * 0.1 / rate for index in range(10)]
-    lags = [arrival - times[0] - when for arrival, when in zip(times, due, strict=True)]
-    assert min(lags) > -0.4, "early"  # by no more than the first one may have been held up on its way
-    assert max(lags) < 0.6 + played.worst_lag, "late"
+    lags = [when - times[0] - wanted for when, wanted in zip(times, due, strict=True)]
+    # The first may itself have been late; and a busy machine may stop the player before it looks at the clock.
+    assert min(lags) > -played.worst_lag - 0.5, "early"
+    assert max(lags) < played.worst_lag + 0.5, "late"
 
 
 def test_only_the_named_topics_are_played(tmp_path: Path, peer: Peer, player: Callable[..., Player]) -> None:
     bag = write_texts(tmp_path / "bag", (1, "/a", "one"), (2, "/b", "two"), (3, "/a", "three"))
     a, b = peer.subscribe(String, "/a"), peer.subscribe(String, "/b")
-    played, _ = player(bag, topics=["/a"]).result()
+    played, _, _ = player(bag, topics=["/a"]).result()
     assert [message.data for message in a.wait_for(2)] == ["one", "three"]
     assert played.messages == 2
     assert b.items() == []
@@ -199,19 +205,17 @@ def test_a_loop_goes_on_until_interrupted(tmp_path: Path, peer: Peer, player: Ca
     process = player(bag, loop=True).process
     messages = received.wait_for(14)
     assert [message.data for message in messages[:12]] == ["0", "1", "2", "3"] * 3
-    start = time.monotonic()
     process.send_signal(signal.SIGINT)
-    _, log = process.communicate(timeout=10)
+    _, log = process.communicate()
     assert process.returncode == 130
     assert "played" in log
     assert "Traceback" not in log
-    assert time.monotonic() - start < 5
     eventually(lambda: peer.node.count_publishers("/text") == 0, "the publisher to be gone")
 
 
 def test_without_subscribers_it_plays_regardless(tmp_path: Path, player: Callable[..., Player]) -> None:
     bag = write_texts(tmp_path / "bag", (1, "/unheard", "one"))
-    played, log = player(bag).result()
+    played, _, log = player(bag).result()
     assert played.messages == 1
     assert "nobody subscribes to /unheard; playing regardless" in log
 

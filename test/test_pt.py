@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from tinymodels import Weights, write_model
+from support.tinymodels import Weights, write_model
 
 from classaug_ros.engines import BuildOptions, load_device_engine, load_engine
 from classaug_ros.errors import EngineError, OutputError

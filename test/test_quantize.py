@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from onnx import numpy_helper
-from tinymodels import SUB_CLASSES, World, write_dataset, write_model, write_world
+from support.tinymodels import SUB_CLASSES, World, write_dataset, write_model, write_world
 
 from classaug_ros import fusion
 from classaug_ros.cli import main as classaug

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, Writer
-from tinymodels import IGNORED, World, write_world
+from support.tinymodels import IGNORED, World
 
 from classaug_ros.cli import main as classaug
 from classaug_ros.data.bags import (
@@ -36,11 +36,6 @@ from classaug_ros.errors import ConfigError, ImageError
 
 TOPIC = "/front/image_raw"
 SECOND = 10**9
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> World:
-    return write_world(tmp_path / "world", images=5)
 
 
 @pytest.fixture

@@ -15,9 +15,10 @@ pytest.importorskip("rclpy")
 
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
-from ros import eventually
 from std_srvs.srv import Trigger
-from tinynode import Rig, at, running
+from support.programs import PATIENCE
+from support.ros import eventually
+from support.tinynode import Rig, at, running
 
 pytestmark = pytest.mark.ros
 
@@ -32,7 +33,7 @@ def reading(folder: Path, **parameters: Any) -> Iterator[tuple[Rig, Any]]:
         rules = folder / "rules.yaml"
         rules.write_text(rules.read_text() + LONG)
         client = rig.peer.node.create_client(Trigger, "/classaug_node/reload_rules")
-        assert client.wait_for_service(10)
+        assert client.wait_for_service(PATIENCE)
         yield rig, client.call_async(Trigger.Request())
 
 
@@ -43,15 +44,16 @@ def change(rig: Rig, transition: int) -> None:
 
 def test_frames_are_received_and_answered_while_rules_are_read(tmp_path: Path) -> None:
     with reading(tmp_path, image_depth=1, image_reliability="reliable") as (rig, response):
-        answered, sent, start = len(rig.labels.items()), 0, time.monotonic()
+        answered, sent = len(rig.labels.items()), 0
         while not response.done() and sent < 1000:
             rig.publish(at(time.time()))
             sent += 1
             time.sleep(0.05)
         assert response.result().success, response.result().message
-        assert time.monotonic() - start > 0.5  # else it shows nothing
-        assert len(rig.labels.items()) - answered > sent / 3
-        assert rig.told().counts["in"] > 0.8 * sent
+        assert sent > 5  # else it shows nothing
+        # Whoever read rules and did nothing else would have taken one of them, the last.
+        assert len(rig.labels.items()) - answered > sent / 5
+        assert rig.told().counts["in"] > sent / 3
 
 
 def test_a_node_cleaned_up_while_it_reads_rules_goes_on(tmp_path: Path) -> None:
@@ -71,7 +73,7 @@ def test_a_node_cleaned_up_while_it_reads_rules_goes_on(tmp_path: Path) -> None:
 def test_a_signal_does_not_wait_for_rules_being_read(tmp_path: Path) -> None:
     with reading(tmp_path) as (rig, _):
         time.sleep(0.2)
-        code, seconds = rig.node.stop(signal.SIGTERM)
-        assert code == 0
-        assert seconds < 3
+        read = rig.node.output.count("rules: ")
+        assert rig.node.stop(signal.SIGTERM)[0] == 0
+        assert rig.node.output.count("rules: ") == read
         assert "Traceback" not in rig.node.output

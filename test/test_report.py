@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from reports import Evaluated, evaluate_world
-from tinymodels import SUB_CLASSES, write_world
+from support.reports import Evaluated, evaluate_world
+from support.tinymodels import SUB_CLASSES, write_world
 
 from classaug_ros import __version__
 from classaug_ros.errors import ConfigError

@@ -15,9 +15,9 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from browser import browse, needs_chromium
-from reports import CAMERAS, Evaluated, evaluate_world
-from tinymodels import write_world
+from support.browser import browse, needs_chromium
+from support.reports import CAMERAS, Evaluated, evaluate_world
+from support.tinymodels import write_world
 
 from classaug_ros.decision import Decision
 from classaug_ros.report import write_report

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from reports import Drive
-from tinymodels import World, write_world
+from support.reports import Drive
+from support.tinymodels import World, write_world
 
 from classaug_ros.data.dataset import load_dataset
 from classaug_ros.data.examples import Example

@@ -16,7 +16,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from tinymodels import random_evidence
+from support.tinymodels import random_evidence
 
 from classaug_ros.errors import ConfigError
 from classaug_ros.files import write_all

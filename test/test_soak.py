@@ -6,9 +6,9 @@ import pytest
 
 pytest.importorskip("rclpy")
 
-from ros import own_domain
 from soak import WARM, Summary, soak
-from tinymodels import write_world
+from support.ros import own_domain
+from support.tinymodels import write_world
 
 from classaug_ros.bench.cameras import Load
 from classaug_ros.running.nodeprocess import Footprint
@@ -24,12 +24,14 @@ def summary(tmp_path_factory: pytest.TempPathFactory) -> Summary:
         return soak(1.5 * WARM, Load(6, 60), (world.main, world.sub), world.task)
 
 
+@pytest.mark.slow
 def test_every_frame_is_answered_or_counted(summary: Summary) -> None:
     assert [fault for fault in summary.judge() if "grew" not in fault] == []
     assert min(summary.counts["refused"], summary.labels) > 0
     assert min(summary.reloads, summary.refusals, summary.subscribers) > 0
 
 
+@pytest.mark.slow
 def test_memory_files_and_threads_stay_as_they_are(summary: Summary) -> None:
     assert [fault for fault in summary.judge() if "grew" in fault] == []
 

@@ -7,6 +7,7 @@ import threading
 import time
 
 import pytest
+from support.programs import PATIENCE
 
 from classaug_ros.node.stages import Laps, Passage, Stage, Stages
 
@@ -49,7 +50,7 @@ def test_no_frame_overtakes_another_and_no_stage_has_two() -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(20)
+        thread.join(PATIENCE)
     assert problems == []
     assert seen["prepare"] == seen["infer"] == list(range(60))
     assert seen["finish"] == [frame for frame in range(60) if frame % 5]
@@ -88,7 +89,7 @@ def test_leaving_twice_makes_room_for_one() -> None:
         thread.start()
         assert not entered.wait(0.1)
         second.leave("prepare")
-        assert entered.wait(5)
+        assert entered.wait(PATIENCE)
         thread.join()
 
 
@@ -99,5 +100,5 @@ def test_laps_add_up_to_the_whole() -> None:
         time.sleep(0.01)
         laps.lap(step)
     assert laps.seconds["wait"] > 1.02
-    assert 0.01 < laps.seconds["prepare"] < 1
+    assert laps.seconds["prepare"] > 0.01
     assert sum(laps.seconds.values()) == pytest.approx(laps.time - start + 1)

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from tinymodels import random_evidence
+from support.tinymodels import random_evidence
 
 from classaug_ros.drawing import INK, PAPER
 from classaug_ros.labels import LabelSpace

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tinymodels import write_classes
+from support.tinymodels import write_classes
 
 from classaug_ros.errors import ConfigError
 from classaug_ros.labels import LabelSpace

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,10 @@ import pytest
 pytest.importorskip("rclpy")
 
 from rclpy.qos import QoSProfile, QoSReliabilityPolicy
-from ros import Peer, environment, eventually
 from sensor_msgs.msg import Image
-from tinynode import NODE, Rig, at, running, tiny_node
+from support.programs import program
+from support.ros import Peer, environment, eventually, standard_input
+from support.tinynode import NODE, Rig, at, running, tiny_node
 
 from classaug_ros.running.nodeprocess import footprint
 
@@ -76,15 +77,11 @@ def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
         yield made
 
 
-@contextmanager
-def program(rig: Rig, code: str, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+def beside(rig: Rig, code: str, *arguments: str) -> AbstractContextManager[subprocess.Popen[bytes]]:
     """Run a program in the node's domain; it is killed at the end, if it still runs."""
+    domain = rig.node.domain
     command = [sys.executable, "-c", code, *arguments]
-    with subprocess.Popen(command, env=environment(rig.node.domain), stdout=subprocess.PIPE) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
+    return program(command, env=environment(domain), stdin=standard_input(domain), stdout=subprocess.PIPE)
 
 
 def test_two_publishers_on_one_topic_are_both_served(rig: Rig) -> None:
@@ -116,8 +113,8 @@ def test_a_camera_killed_while_it_sends_may_come_back(rig: Rig) -> None:
     before = rig.told().counts
     for _ in range(3):
         since = len(rig.labels.items())
-        with program(rig, CAMERA) as camera:
-            rig.labels.wait(lambda label: bool(label.header.frame_id == "large"), 20.0, "large ones", since)
+        with beside(rig, CAMERA) as camera:
+            rig.labels.wait(lambda label: bool(label.header.frame_id == "large"), what="large ones", since=since)
             camera.send_signal(signal.SIGKILL)
     eventually(lambda: rig.publisher.get_subscription_count() == 1, "the subscription")
     rig.exchange(at(time.time()))
@@ -164,12 +161,15 @@ def read(process: subprocess.Popen[bytes]) -> bytes:
 @pytest.mark.parametrize("reliability", ["RELIABLE", "BEST_EFFORT"])
 def test_a_stopped_subscriber_holds_nobody_up(rig: Rig, reliability: str) -> None:
     def seconds(frames: int) -> float:
-        start = time.monotonic()
+        """Return how long one of so many frames takes, half of which take longer."""
+        taken = []
         for _ in range(frames):
+            start = time.monotonic()
             rig.exchange(at(time.time()))
-        return time.monotonic() - start
+            taken.append(time.monotonic() - start)
+        return statistics.median(taken)
 
-    with program(rig, SUBSCRIBER, reliability, *OUTPUTS) as other:
+    with beside(rig, SUBSCRIBER, reliability, *OUTPUTS) as other:
         assert other.stdout is not None
         os.set_blocking(other.stdout.fileno(), False)
         eventually(lambda: all(rig.peer.node.count_subscribers(topic) for topic in OUTPUTS[1:]), "the subscriber")
@@ -180,7 +180,7 @@ def test_a_stopped_subscriber_holds_nobody_up(rig: Rig, reliability: str) -> Non
         other.send_signal(signal.SIGCONT)
         eventually(lambda: rig.exchange(at(time.time()), frame_id="again") and b"again" in read(other), "its return")
     # Each image to it costs Fast DDS about 5 ms, and there are four outputs; but nobody waits for it.
-    assert stopped < 3 * listening + 20 * 0.2
+    assert stopped < 3 * listening + 0.2
 
 
 def test_frames_are_served_while_participants_come_and_go(rig: Rig) -> None:
@@ -192,7 +192,7 @@ def test_frames_are_served_while_participants_come_and_go(rig: Rig) -> None:
 
     before = rig.told().counts
     alone, among = [seconds() for _ in range(20)], list[float]()
-    with program(rig, VISITORS) as visitors:
+    with beside(rig, VISITORS) as visitors:
         while visitors.poll() is None:
             among.append(seconds())
         assert visitors.returncode == 0

@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-import tensorrtnames
-from tinymodels import tiny_model, write_model
+from support import tensorrtnames
+from support.tinymodels import tiny_model, write_model
 
 from classaug_ros.engines import BuildOptions, load_device_engine, load_engine, needs
 from classaug_ros.errors import EngineError, OutputError

@@ -9,10 +9,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from browser import browse, needs_chromium
 from numpy.typing import NDArray
-from reports import CAMERAS, STEP, evaluate_world
-from tinymodels import write_world
+from support.browser import browse, needs_chromium
+from support.reports import CAMERAS, STEP, evaluate_world
+from support.tinymodels import write_world
 
 from classaug_ros.cli import main as classaug
 from classaug_ros.data.dataset import load_dataset

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,55 +13,21 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from support import programs
+from support.tinymodels import MAIN_CLASSES, SOON, SUB_CLASSES, Trap, World, random_rules, tiny_model
+from support.working import listener, settled, started, until
 from test_pipeline import SIZE
-from tinymodels import MAIN_CLASSES, SUB_CLASSES, Trap, World, random_rules, tiny_model, write_world
 
 from classaug_ros.decision import Decision
-from classaug_ros.errors import ImageError
 from classaug_ros.images import Frame
-from classaug_ros.inference import GRACE
 from classaug_ros.models import load_model
-from classaug_ros.node.cameras import Counts, Turns
+from classaug_ros.node.cameras import Counts
 from classaug_ros.node.framelog import LOG_PERIOD, ThrottledLog
-from classaug_ros.node.watchdog import IN_A_ROW, Watchdog
+from classaug_ros.node.watchdog import IN_A_ROW
 from classaug_ros.node.worker import PATIENCE, Worker
-from classaug_ros.path import CpuPath, FramePath, Terms, Wanted
+from classaug_ros.path import CpuPath, Terms
 from classaug_ros.pipeline import Augmented, Inferred, Pipeline, Prepared
 from classaug_ros.rules import Kind, RuleSet
-
-
-class Listener:
-    """A camera outside ROS: its messages are the pixels, its results are kept."""
-
-    turns = Turns()
-
-    def __init__(self) -> None:
-        self.results: list[tuple[Any, Augmented]] = []
-        self.listening = True
-        self.asking = True
-        self.publishing: Callable[[], object] = lambda: None
-        self.decoding: Callable[[], object] = lambda: None
-
-    def wanted(self) -> Wanted:
-        return Wanted(self.listening, self.listening, self.listening, self.listening and self.asking)
-
-    def decode(self, message: Any) -> Frame:
-        self.decoding()
-        if not isinstance(message, np.ndarray):
-            raise ImageError(f"message is {message!r}")
-        return Frame(message, "rgb")
-
-    def publish(self, message: Any, augmented: Augmented, wanted: Wanted) -> None:  # noqa: ARG002
-        self.publishing()
-        self.results.append((message, deepcopy(augmented)))  # a path may use its arrays again
-
-    def age(self, message: Any) -> float:  # noqa: ARG002
-        return 0.5
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> World:
-    return write_world(tmp_path / "world", images=2, size=SIZE)
 
 
 def terms_for(pipeline: Pipeline, task: Path, kind: Kind = "table") -> Terms:
@@ -76,45 +41,12 @@ def working(
     with Pipeline(load_model(world.main), load_model(world.sub)) as pipeline:
         terms = terms_for(pipeline, world.task, kind)
         outcome(pipeline, pixels(0), terms)  # compiles, on a machine where nothing has; frames would wait for that
-        worker = start(CpuPath(pipeline), terms, cameras, log)
-        try:
+        with started(CpuPath(pipeline), terms, cameras, log) as worker:
             yield worker, pipeline, terms
-        finally:
-            worker.stop()
-
-
-def start(
-    path: FramePath,
-    terms: Terms,
-    cameras: Iterable[str],
-    log: Callable[[str], None] = print,
-    reloads: int = 3,
-    ended: Callable[[], object] = lambda: None,
-) -> Worker:
-    watchdog = Watchdog(path, reloads, log)
-    return Worker(path, terms, {name: Listener() for name in cameras}, log, watchdog, ended)
-
-
-def listener(worker: Worker, name: str) -> Listener:
-    found = worker._cameras[name]
-    assert isinstance(found, Listener)
-    return found
 
 
 def pixels(seed: int) -> NDArray[np.uint8]:
     return np.random.default_rng(seed).integers(1, 255, (*SIZE, 3), np.uint8)
-
-
-def settled(worker: Worker, camera: str) -> Counts:
-    until(lambda: not worker.frames.counts(camera).waiting)
-    return worker.frames.counts(camera)
-
-
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
 
 
 def test_results_are_the_pipelines_and_come_in_order(world: World) -> None:
@@ -153,14 +85,12 @@ def test_the_next_frame_is_decoded_and_run_while_one_is_published(world: World) 
     with working(world, "front") as (worker, _, _):
         camera = listener(worker, "front")
         camera.decoding = decoding
-        camera.publishing = lambda: met.append(decoded.acquire(timeout=10) and decoded.acquire(timeout=10))
+        camera.publishing = lambda: met.append(all(decoded.acquire(timeout=programs.PATIENCE) for _ in range(2)))
         intake = worker.intake("front")
         intake.receive(pixels(1))
-        assert first.wait(10)  # else the second would take its place
+        assert first.wait(programs.PATIENCE)  # else the second would take its place
         intake.receive(pixels(2))
-        deadline = time.monotonic() + 10
-        while not met and time.monotonic() < deadline:
-            time.sleep(0.001)
+        until(lambda: bool(met))
         decoded.release(2)
         assert settled(worker, "front").published == 2
     assert met[0]
@@ -168,7 +98,7 @@ def test_the_next_frame_is_decoded_and_run_while_one_is_published(world: World) 
 
 def test_three_frames_are_worked_on_at_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first is being published and the second is with the models when the third is decoded."""
-    together = threading.Barrier(3, timeout=10)
+    together = threading.Barrier(3, timeout=programs.PATIENCE)
     met: list[int] = []
 
     def meet() -> None:
@@ -191,11 +121,7 @@ def test_three_frames_are_worked_on_at_once(world: World, monkeypatch: pytest.Mo
         camera.decoding = lambda: meet() if next(decoded) == 2 else None
         for number in range(3):
             intake.receive(pixels(number))
-            deadline = time.monotonic() + 10
-            while worker.frames.counts("front").dropped == 0 and time.monotonic() < deadline:
-                if worker.frames._slots["front"].arrival is None:
-                    break
-                time.sleep(0.001)
+            until(lambda: worker.frames.counts("front").dropped > 0 or worker.frames._slots["front"].arrival is None)
         assert settled(worker, "front").published == 3
     assert sorted(met) == [0, 1, 2]
 
@@ -218,12 +144,13 @@ def test_a_model_that_fails_holds_nothing_up(tmp_path: Path, world: World) -> No
     lines: list[str] = []
     main = tiny_model(tmp_path / "main", MAIN_CLASSES, SIZE, seed=1)
     sub = tiny_model(tmp_path / "sub", SUB_CLASSES, SIZE, trap="fails on white", seed=2)
-    with Pipeline(main, sub) as pipeline:
-        worker = start(CpuPath(pipeline), terms_for(pipeline, world.task), ["front"], lines.append)
+    with (
+        Pipeline(main, sub) as pipeline,
+        started(CpuPath(pipeline), terms_for(pipeline, world.task), ["front"], lines.append) as worker,
+    ):
         for number in range(6):
             worker.intake("front").receive(np.full((*SIZE, 3), 255, np.uint8) if number % 2 else pixels(number))
             counts = settled(worker, "front")
-        worker.stop()
     assert counts == Counts(received=6, published=3, failed=3)
     assert "sub/model.onnx" in lines[0]
 
@@ -306,11 +233,8 @@ def trapped(
     with Pipeline(main, sub, timeout=timeout) as pipeline:
         terms = terms_for(pipeline, world.task)
         outcome(pipeline, pixels(0), terms)
-        worker = start(CpuPath(pipeline), terms, ["front", "rear"], lines.append, reloads, ended.set)
-        try:
+        with started(CpuPath(pipeline), terms, ["front", "rear"], lines.append, reloads, ended.set) as worker:
             yield worker, lines, ended
-        finally:
-            worker.stop()
 
 
 HANGS: tuple[Trap, ...] = ("loops on white", "sticks on white")
@@ -355,7 +279,7 @@ def test_models_that_hang_again_and_again_end_the_work(tmp_path: Path, world: Wo
             settled(worker, "front")
             intake.receive(WHITE)
             settled(worker, "front")
-        assert ended.wait(5)
+        assert ended.wait(programs.PATIENCE)
         assert worker.watchdog.count == 2
         assert "the models do not work, though loaded anew 2 times: " in worker.watchdog.ended
         intake.receive(pixels(9))
@@ -381,18 +305,17 @@ def test_models_that_fail_frame_after_frame_are_loaded_anew(
 def test_stopping_does_not_wait_for_models_that_hang_and_they_are_loaded_anew_the_next_time(
     tmp_path: Path, world: World, trap: Trap
 ) -> None:
-    with trapped(tmp_path, world, trap, timeout=10) as (worker, lines, _):
+    with trapped(tmp_path, world, trap, timeout=2 * SOON) as (worker, lines, _):
         worker.intake("front").receive(WHITE)
         time.sleep(0.1)
         before = time.monotonic()
         worker.stop()
-        assert time.monotonic() - before < PATIENCE + 2 * GRACE + 0.2
+        assert time.monotonic() - before < SOON
         assert worker.frames.counts("front") == Counts(received=1, failed=1)
         assert "the node stopped before the models answered" in lines[0]
-        again = start(worker._path, worker.terms, ["front"], lines.append, reloads=0)
-        again.intake("front").receive(pixels(1))
-        until(lambda: again.frames.counts("front").published == 1)
-        again.stop()
+        with started(worker._path, worker.terms, ["front"], lines.append, reloads=0) as again:
+            again.intake("front").receive(pixels(1))
+            until(lambda: again.frames.counts("front").published == 1)
         assert again.frames.counts("front").published == 1
         assert not listener(worker, "front").results
 
@@ -424,14 +347,14 @@ def test_publishing_that_takes_long_is_no_fault_of_the_models(tmp_path: Path, wo
 def test_a_frame_still_decoded_when_work_stops_comes_near_the_models_no_more(world: World) -> None:
     with working(world, "front") as (worker, pipeline, terms):
         decoded = threading.Event()
-        listener(worker, "front").decoding = lambda: decoded.wait(10)
+        listener(worker, "front").decoding = lambda: decoded.wait(programs.PATIENCE)
         worker.intake("front").receive(pixels(66))
         time.sleep(0.1)
         worker.stop()
         prepared = pipeline.prepare(Frame(pixels(2), "rgb"))
         decoded.set()
         for thread in worker._threads:
-            thread.join(10)
+            thread.join(programs.PATIENCE)
         label = pipeline.fuse(pipeline.infer(prepared), terms.rules).label
         np.testing.assert_array_equal(label, pipeline.augment(Frame(pixels(2), "rgb"), terms.rules).label)
         assert worker.frames.counts("front") == Counts(received=1, dropped=1)

@@ -165,7 +165,8 @@ def label_image(data: bytes, kind: str, where: str) -> NDArray[Any]:
     if height < 1 or width < 1 or step < row or message.data.size != height * step:
         raise ConfigError(f"{where}: {message.data.size} bytes, step {step}: no {height} x {width} {message.encoding}")
     rows = message.data.reshape(height, step)[:, :row]
-    return np.ascontiguousarray(rows).view(dtype).astype(dtype.newbyteorder("="))
+    values: NDArray[Any] = np.ascontiguousarray(rows).view(dtype).astype(dtype.newbyteorder("="))
+    return values
 
 
 def _stamp_of(file: Path) -> int:

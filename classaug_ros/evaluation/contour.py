@@ -62,4 +62,5 @@ def distance(truth: NDArray[np.int64]) -> NDArray[np.float32]:
     if not edge.any():
         return np.full(truth.shape, np.inf, np.float32)
     away = cv2.distanceTransform((~edge).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    return np.asarray(away, np.float32) + np.float32(0.5)
+    distance: NDArray[np.float32] = np.asarray(away, np.float32) + np.float32(0.5)
+    return distance

@@ -47,7 +47,7 @@ def guided_label_map(
 def _guide(brightness: NDArray[np.uint8], grid: Scores, workers: Executor | None) -> NDArray[np.float32]:
     """Return the mean brightness around each sample of a grid; see ``naive_evidence.averaged``."""
     height, width = brightness.shape
-    result = np.empty(grid.values.shape[1:], np.float32)
+    result = np.empty((grid.values.shape[1], grid.values.shape[2]), np.float32)
     top, bottom = nearest_pixels(height, result.shape[0], grid.convention)
     columns = nearest_pixels(width, result.shape[1], grid.convention)
     in_halves(lambda part: _average(brightness, top[part], bottom[part], *columns, result[part]), len(result), workers)

@@ -50,10 +50,15 @@ class NodeProcess:
             name: the node's name, which its topics begin with.
         """
         arguments = [word for given, value in parameters.items() for word in ("-p", f"{given}:={value}")]
-        command = [sys.executable, "-m", "classaug_ros.node", "--ros-args", "-r", f"__node:={name}", *arguments]
+        command = [sys.executable, "-m", "classaug_ros.running.tethered", "--ros-args", "-r", f"__node:={name}"]
         self._log = log
         with log.open("wb") as output:
-            self._process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)  # noqa: S603 (ours)
+            self._process = subprocess.Popen(  # noqa: S603 (ours)
+                [*command, *arguments],
+                stdin=subprocess.PIPE,  # which closes also when this process is killed, and the node ends
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
 
     def check(self) -> None:
         """Raise ClassaugError, with the last line of its output, when it has ended."""
@@ -84,6 +89,8 @@ class NodeProcess:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        if self._process.stdin:
+            self._process.stdin.close()
 
     def __enter__(self) -> NodeProcess:
         return self

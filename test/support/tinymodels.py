@@ -22,6 +22,7 @@ from classaug_ros.task import Task
 OPSET = 17
 TURNS = 2**24  # of a loop without an end in sight
 WINDOW = 300  # pixels along each side that an average is of, at as many places
+SOON = 5.0  # s: less than any trap takes, which a core works on all the while; what is done by then did not wait for it
 IR_VERSION = 8  # of that opset: what the onnx package writes by default may be too new for ONNX Runtime
 
 Trap = Literal[
@@ -75,6 +76,7 @@ def write_model(
     kind: str = "logits",
     upsample: str = "half_pixel",
     trap: Trap | None = None,
+    lasting: int = 1,
     dynamic: bool = False,
     card: Mapping[str, Any] | None = None,
 ) -> Path:
@@ -90,13 +92,14 @@ def write_model(
         kind: logits, probabilities or labels.
         upsample: the card's convention.
         trap: an image that makes the model fail.
+        lasting: so many times longer one takes that loops or sticks.
         dynamic: whether batch, height and width are free dimensions in the model file.
         card: entries of the card to change, ``{"output.name": "x"}``; None removes one.
     """
     folder.mkdir(parents=True, exist_ok=True)
     write_classes(folder / "classes.csv", classes)
     used = weights or Weights.random(len(classes), seed)
-    onnx.save(_graph(used, size, stride, kind, trap, dynamic), folder / "model.onnx")
+    onnx.save(_graph(used, size, stride, kind, trap, lasting, dynamic), folder / "model.onnx")
     height, width = (-(-side // stride) for side in size)
     entries: dict[str, Any] = {
         "name": folder.name,
@@ -122,13 +125,13 @@ def tiny_model(folder: Path, classes: Sequence[str], size: tuple[int, int], **op
 
 
 def _graph(
-    weights: Weights, size: tuple[int, int], stride: int, kind: str, trap: Trap | None, dynamic: bool
+    weights: Weights, size: tuple[int, int], stride: int, kind: str, trap: Trap | None, lasting: int, dynamic: bool
 ) -> onnx.ModelProto:
     classes = len(weights.bias)
     constants = {"matrix": weights.matrix.reshape(classes, 3, 1, 1), "bias": weights.bias}
     nodes = [helper.make_node("Conv", ["image", "matrix", "bias"], ["scores"], strides=[stride, stride])]
     if trap:
-        trapped, more = _trap(trap)
+        trapped, more = _trap(trap, lasting)
         nodes, constants = nodes + trapped, {**constants, **more}
     scores = "trapped" if trap else "scores"
     if kind == "labels":
@@ -155,11 +158,11 @@ def _graph(
     return model
 
 
-def _trap(trap: Trap) -> tuple[list[onnx.NodeProto], dict[str, NDArray[Any]]]:
+def _trap(trap: Trap, lasting: int) -> tuple[list[onnx.NodeProto], dict[str, NDArray[Any]]]:
     """Return nodes that take "scores" to "trapped", the same but for one kind of image."""
     make = helper.make_node
     if trap not in {"fails on white", "nan on black", "infinite on black"}:
-        return _endless(trap)
+        return _endless(trap, lasting)
     if trap == "fails on white":  # an index past the end: 255 / 255 = 1 in a list of one
         nodes = [
             make("ReduceMax", ["image"], ["brightest"], keepdims=0),
@@ -179,10 +182,10 @@ def _trap(trap: Trap) -> tuple[list[onnx.NodeProto], dict[str, NDArray[Any]]]:
     return nodes, {"one": np.array(1, np.float32), "zero": np.array(0, np.float32), "tiny": np.array(1e-30, np.float32)}
 
 
-def _endless(trap: Trap) -> tuple[list[onnx.NodeProto], dict[str, NDArray[Any]]]:
-    """Return nodes that take 10 s and more on a colour: in a loop, which can be left, or in one operator, which cannot.
+def _endless(trap: Trap, lasting: int) -> tuple[list[onnx.NodeProto], dict[str, NDArray[Any]]]:
+    """Return nodes that take more than ``SOON`` on a colour: in a loop that can be left, or an operator that cannot.
 
-    Not longer, as a thread that cannot be ended would keep its core from all tests that follow.
+    Not longer in the tests' own process: a thread that cannot be ended would keep its core from all tests that follow.
     """
     make, value = helper.make_node, helper.make_tensor_value_info
     constants: dict[str, NDArray[Any]] = {
@@ -209,12 +212,12 @@ def _endless(trap: Trap) -> tuple[list[onnx.NodeProto], dict[str, NDArray[Any]]]
             make("Mul", ["some", "many"], ["turns"]),
             make("Loop", ["turns", "true", "zero"], ["spent"], body=body),
         ]
-        constants |= {"many": np.array(TURNS), "true": np.array(True)}
+        constants |= {"many": np.array(TURNS * lasting), "true": np.array(True)}
     else:
-        side = 2 * WINDOW
+        window = round(WINDOW * lasting**0.25)  # as many pixels at as many places
         long = [
             make("Expand", ["brightest", "large"], ["plane"]),
-            make("AveragePool", ["plane"], ["pooled"], kernel_shape=[WINDOW, WINDOW]),
+            make("AveragePool", ["plane"], ["pooled"], kernel_shape=[window, window]),
             make("ReduceMin", ["pooled"], ["long"], keepdims=0),
         ]
         branches = {
@@ -225,7 +228,7 @@ def _endless(trap: Trap) -> tuple[list[onnx.NodeProto], dict[str, NDArray[Any]]]
             )
         }
         nodes.append(make("If", ["caught"], ["spent"], **branches))
-        constants |= {"large": np.array([1, 1, side, side])}
+        constants |= {"large": np.array([1, 1, 2 * window, 2 * window])}
     return [*nodes, make("Add", ["scores", "spent"], ["trapped"])], constants
 
 

@@ -29,4 +29,4 @@ def browse(page: Path, profile: Path, *options: str) -> subprocess.CompletedProc
     """Open a file in the browser, with a profile folder of its own; what the page tells the console is in stderr."""
     assert CHROMIUM is not None
     command = [CHROMIUM, *FLAGS, f"--user-data-dir={profile}", *options, page.as_uri()]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    return subprocess.run(command, capture_output=True, text=True, check=True)

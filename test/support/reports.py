@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from tinymodels import World, random_evidence
 
 from classaug_ros.data.dataset import Dataset, load_dataset
 from classaug_ros.data.examples import Example, Source
@@ -18,6 +17,7 @@ from classaug_ros.pipeline import Pipeline
 from classaug_ros.report import Pictures, Turned, build_report
 from classaug_ros.rules import Evidence, Kind, Provenance, Rules, RuleSet, derive, groups_of
 from classaug_ros.task import Task
+from support.tinymodels import World, random_evidence
 
 CAMERAS = ("/front/image_raw", "/rear/image_raw")
 START, STEP = 1_700_000_000_000_000_000, 100_000_000  # ns: stamps of a drive

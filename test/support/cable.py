@@ -1,6 +1,6 @@
 """A cable between two network namespaces that loses and delays packets, as `tc netem` does where the kernel has it.
 
-    python test/cable.py LOSS DELAY NAMESPACE NAMESPACE
+    python test/support/cable.py LOSS DELAY NAMESPACE NAMESPACE
 
 Each end is a TAP device, 10.77.0.1 and 10.77.0.2; this program carries every frame from one to the other. It prints a
 line when all is connected, and ends with its input.

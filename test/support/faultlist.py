@@ -10,7 +10,8 @@ from typing import Any
 
 import yaml
 
-PROJECT = Path(__file__).resolve().parent.parent
+from support.programs import PROJECT
+
 LIST = PROJECT / "docs/faults.md"
 REMOVALS = PROJECT / "test/faults"
 

@@ -15,20 +15,23 @@ from typing import Any
 
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray
-from ros import Gathered, Peer, Process, own_domain
 from sensor_msgs.msg import Image
-from tinymodels import SUB_CLASSES, Trap, random_rules, write_model, write_world
 
 from classaug_ros.models import load_model
+from support.programs import PATIENCE
+from support.ros import Gathered, Peer, Process, own_domain
+from support.tinymodels import SUB_CLASSES, Trap, random_rules, write_model, write_world
 
 NODE = "classaug_ros.node"
+LASTING = 10  # times longer a trap takes than in the tests' own process
+SOON = 40.0  # s: less than one then takes, and enough on a busy machine for what does not wait for it
 
 
 def tiny_node(folder: Path, trap: Trap | None = None, **parameters: object) -> list[str]:
     """Write models, the sub model with a trap if one is named, and rules; return arguments of a node with these."""
     world = write_world(folder / "world", images=1, size=(24, 32))
     if trap:
-        write_model(world.sub, SUB_CLASSES, (24, 32), weights=world.sub_weights, trap=trap)
+        write_model(world.sub, SUB_CLASSES, (24, 32), weights=world.sub_weights, trap=trap, lasting=LASTING)
     rules = folder / "rules.yaml"
     random_rules(load_model(world.main), load_model(world.sub), world.task).save(rules)
     given = {"main_model": world.main, "sub_model": world.sub, "rules_file": rules, **parameters}
@@ -79,12 +82,12 @@ class Rig:
 
     def exchange(self, stamp: Time, **how: Any) -> Any:
         """Publish a frame, again where it got lost, as a best-effort subscription allows; return its label."""
-        since = len(self.labels.items())
-        for _ in range(8):
+        since, deadline = len(self.labels.items()), time.monotonic() + PATIENCE
+        while time.monotonic() < deadline:
             sent = self.publish(stamp, **how)
             with suppress(AssertionError):
                 return self.labels.wait(partial(_same_header, sent), 1.0, "its label", since)
-        raise AssertionError(f"no label of {stamp}")
+        raise AssertionError(f"no label of {stamp} in {PATIENCE} s")
 
     @contextmanager
     def streaming(self, stamp: Time | None = None) -> Iterator[None]:
@@ -105,9 +108,14 @@ class Rig:
 
     def told(self) -> CameraStatus:
         """What is told of the camera after all that was done so far."""
+
+        def camera(message: Any) -> Any:
+            return next((entry for entry in message.status if entry.name == "classaug_node: camera camera"), None)
+
         # One is skipped: it may already be under way.
-        last = self.diagnostics.wait_for(len(self.diagnostics.items()) + 2)[-1]
-        return next(CameraStatus(entry) for entry in last.status if entry.name == "classaug_node: camera camera")
+        since = len(self.diagnostics.items()) + 1
+        told = self.diagnostics.wait(lambda each: camera(each) is not None, what="the camera's status", since=since)
+        return CameraStatus(camera(told))
 
 
 def _same_header(one: Any, other: Any) -> bool:

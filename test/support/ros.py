@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import os
 import re
 import signal
 import subprocess
@@ -12,9 +11,9 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import IO, Any, Generic, TypeVar
 
 import pytest
 from rclpy.event_handler import PublisherEventCallbacks, SubscriptionEventCallbacks
@@ -22,9 +21,13 @@ from rclpy.qos import QoSProfile
 
 from classaug_ros.fastdds import profiles_variable
 from classaug_ros.running.companion import Companion
+from support import programs
+from support.programs import PATIENCE, PROJECT, program
 
-PROJECT = Path(__file__).resolve().parent.parent
 DOMAINS = range(1, 102)  # those whose ports lie below the ones Linux hands out
+END_PATIENCE = 10.0  # s that a program may take to end once its test is over
+
+_locks: dict[int, IO[str]] = {}
 
 
 @contextmanager
@@ -32,7 +35,7 @@ def own_domain() -> Iterator[int]:
     """Hold a ROS domain that no other test on this machine uses, kept on the loopback interface."""
     for domain in DOMAINS:
         path = Path(tempfile.gettempdir()) / f"classaug-test-domain-{domain}.lock"
-        with path.open("w") as lock:
+        with path.open("a+") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -41,20 +44,21 @@ def own_domain() -> Iterator[int]:
                 patch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
                 # Shared memory that holds whole images; without it a large one comes in pieces and gets lost.
                 patch.setenv(profiles_variable(), str(PROJECT / "config/fastdds.xml"))
+                _locks[domain] = lock
                 yield domain
+            del _locks[domain]
             return
     raise RuntimeError("every ROS domain is in use")
 
 
 def environment(domain: int) -> dict[str, str]:
     """Return the environment of a program in a domain held by ``own_domain``."""
-    return {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join(filter(None, (str(PROJECT), os.environ.get("PYTHONPATH")))),
-        "PYTHONUNBUFFERED": "1",
-        "ROS_DOMAIN_ID": str(domain),
-        "RCUTILS_COLORIZED_OUTPUT": "0",
-    }
+    return {**programs.environment(), "ROS_DOMAIN_ID": str(domain), "RCUTILS_COLORIZED_OUTPUT": "0"}
+
+
+def standard_input(domain: int) -> IO[str]:
+    """Return an empty input for programs in that domain: who inherits it holds the domain, also when left behind."""
+    return _locks[domain]
 
 
 _Item = TypeVar("_Item")
@@ -76,7 +80,9 @@ class Gathered(Generic[_Item]):
         with self._added:
             return list(self._items)
 
-    def wait(self, wanted: Callable[[_Item], bool], timeout: float = 20.0, what: str = "it", since: int = 0) -> _Item:
+    def wait(
+        self, wanted: Callable[[_Item], bool], timeout: float = PATIENCE, what: str = "it", since: int = 0
+    ) -> _Item:
         """Wait for one that is wanted, among those already here too but for the first ``since``, and return it."""
         deadline = time.monotonic() + timeout
         seen = since
@@ -90,7 +96,7 @@ class Gathered(Generic[_Item]):
                 assert left > 0, f"waited {timeout} s in vain for {what} among {seen}: {self._items[-5:]!r:.3000}"
                 self._added.wait(left)
 
-    def wait_for(self, count: int, timeout: float = 20.0) -> list[_Item]:
+    def wait_for(self, count: int, timeout: float = PATIENCE) -> list[_Item]:
         """Wait for a number of them and return all."""
         with self._added:
             enough = self._added.wait_for(lambda: len(self._items) >= count, timeout)
@@ -103,14 +109,17 @@ class Process:
 
     def __init__(self, module: str, *arguments: str, domain: int, cwd: Path | None = None) -> None:
         self.domain = domain
-        self._popen = subprocess.Popen(
-            [sys.executable, "-m", module, *arguments],
-            env=environment(domain),
-            cwd=cwd,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
+        self._stack = ExitStack()
+        self._popen = self._stack.enter_context(
+            program(
+                [sys.executable, "-m", module, *arguments],
+                env=environment(domain),
+                cwd=cwd,
+                stdin=standard_input(domain),
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
         )
         self._gathered = Gathered[str]()
         self._reader = threading.Thread(target=self._read)
@@ -128,13 +137,13 @@ class Process:
     def output(self) -> str:
         return "".join(self._gathered.items())
 
-    def wait_for_line(self, pattern: str, timeout: float = 20.0) -> str:
+    def wait_for_line(self, pattern: str, timeout: float = PATIENCE) -> str:
         """Wait for a line of output in which a pattern is found."""
         return self._gathered.wait(lambda line: re.search(pattern, line) is not None, timeout, pattern)
 
-    def wait(self, timeout: float = 20.0) -> int:
+    def wait(self, timeout: float = PATIENCE) -> int:
         """Wait for the process to end by itself; return its exit code."""
-        code = self._popen.wait(timeout)
+        code: int = self._popen.wait(timeout)
         self._reader.join()
         return code
 
@@ -142,7 +151,7 @@ class Process:
         """Send a signal."""
         self._popen.send_signal(number)
 
-    def stop(self, number: signal.Signals = signal.SIGINT, timeout: float = 10.0) -> tuple[int, float]:
+    def stop(self, number: signal.Signals = signal.SIGINT, timeout: float = PATIENCE) -> tuple[int, float]:
         """Send a signal; return the exit code and the seconds it took. Killed when it does not end."""
         start = time.monotonic()
         if self.running:
@@ -150,7 +159,7 @@ class Process:
         try:
             code = self.wait(timeout)
         except subprocess.TimeoutExpired:
-            self._popen.kill()
+            self._stack.close()
             code = self.wait()
         return code, time.monotonic() - start
 
@@ -158,7 +167,8 @@ class Process:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.stop()
+        self.stop(timeout=END_PATIENCE)
+        self._stack.close()
 
     def _read(self) -> None:
         assert self._popen.stdout is not None
@@ -191,17 +201,17 @@ class Peer(Companion):
         eventually(lambda: publisher.get_subscription_count() >= subscribers, f"a subscriber of {topic}")
         return publisher
 
-    def call(self, kind: Any, service: str, request: Any, timeout: float = 20.0) -> Any:
+    def call(self, kind: Any, service: str, request: Any, timeout: float = PATIENCE) -> Any:
         """Call a service and return its response."""
         client = self.node.create_client(kind, service)
-        assert client.wait_for_service(timeout), f"no service {service}"
+        assert client.wait_for_service(timeout), f"no service {service} in {timeout} s"
         future = client.call_async(request)
         eventually(future.done, f"the response of {service}", timeout)
         self.node.destroy_client(client)
         return future.result()
 
 
-def eventually(condition: Callable[[], bool], what: str, timeout: float = 20.0) -> None:
+def eventually(condition: Callable[[], bool], what: str, timeout: float = PATIENCE) -> None:
     """Wait until a condition holds."""
     deadline = time.monotonic() + timeout
     while not condition():

@@ -20,12 +20,20 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-TARGETS = (80, 87, 89, 90, 120)
-"""Compute capabilities: A100, Jetson Orin, RTX 40, H100 and H200, RTX 50."""
+import pytest
+
+OLDEST_AND_NEWEST, BETWEEN = (80, 120), (87, 89, 90)
+"""Compute capabilities: A100 and RTX 50; Jetson Orin, RTX 40, H100 and H200."""
+
+all_targets = pytest.mark.parametrize(
+    "targets",
+    [OLDEST_AND_NEWEST, pytest.param(BETWEEN, marks=pytest.mark.slow)],
+    ids=["oldest and newest GPU", "GPUs between"],
+)
 
 _OPTIONS = ("num_warps", "num_ctas", "num_stages", "maxnreg", "enable_fp_fusion")
 _USAGE = re.compile(r"REG:(\d+) STACK:(\d+) SHARED:(\d+) LOCAL:(\d+)")
-_HERE = Path(__file__).resolve()
+_TEST = Path(__file__).resolve().parents[1]
 
 
 @dataclass(frozen=True)
@@ -55,7 +63,7 @@ class Compiled:
     accesses: dict[str, int]
 
 
-def compile_launches(source: Callable[[], object], targets: Sequence[int] = TARGETS) -> list[Compiled]:
+def compile_launches(source: Callable[[], object], targets: Sequence[int]) -> list[Compiled]:
     """Compile what launchers would launch, in a process of its own.
 
     Args:
@@ -67,8 +75,8 @@ def compile_launches(source: Callable[[], object], targets: Sequence[int] = TARG
         Each kernel for each target, in the order of the launches.
     """
     environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
-    folders = [str(_HERE.parent), str(_HERE.parents[1]), *filter(None, [environment.get("PYTHONPATH")])]
-    command = [sys.executable, str(_HERE), source.__module__, source.__name__, *map(str, targets)]
+    folders = [str(_TEST), str(_TEST.parent), *filter(None, [environment.get("PYTHONPATH")])]
+    command = [sys.executable, "-m", __name__, source.__module__, source.__name__, *map(str, targets)]
     done = subprocess.run(
         command,
         env={**environment, "PYTHONPATH": os.pathsep.join(folders)},
@@ -94,7 +102,7 @@ class _NoDevice:
     def get_current_target(self) -> Any:
         from triton.backends.compiler import GPUTarget
 
-        return GPUTarget("cuda", TARGETS[0], 32)
+        return GPUTarget("cuda", OLDEST_AND_NEWEST[0], 32)
 
 
 def _launches(source: Callable[[], object]) -> list[tuple[Any, dict[str, Any]]]:

@@ -5,7 +5,7 @@ define is then there to be looked at, and nothing of it can be called. ``tensorr
 versions that cannot be installed side by side; it is written by::
 
     python -m pip download --no-deps tensorrt-cu12-bindings==10.3.0      # and the others; they are 1 MB each
-    python test/tensorrtnames.py tensorrt_cu1*.whl > test/tensorrt-names.txt
+    python test/support/tensorrtnames.py tensorrt_cu1*.whl > test/support/tensorrt-names.txt
 """
 
 from __future__ import annotations

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from tinymodels import World, random_rules, write_world
 
 from classaug_ros.models import Model, load_model
 from classaug_ros.rules import Kind, RuleSet
+from support.tinymodels import World, random_rules, write_world
 
 
 class _Linear(torch.nn.Module):  # type: ignore[misc]
