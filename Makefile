@@ -81,7 +81,7 @@ dev-tools export-tools gpu-tools: .venv
 LOCK = UV_CUSTOM_COMPILE_COMMAND="make locks" uv pip compile --quiet --upgrade --generate-hashes --no-annotate \
 	--no-emit-index-url --no-emit-find-links --python-version 3.10
 locks:
-	@command -v uv > /dev/null || { echo "make: the locks are made by uv, which is not here; install it (pip install uv)" >&2; exit 1; }
+	@command -v uv > /dev/null || { echo "make: the locks are made by uv, a package on PyPI, which is not here" >&2; exit 1; }
 	cd requirements
 	for ros in kilted jazzy system; do
 		$(LOCK) --universal --extra fast ../setup.py $$ros.in dev.in -o $$ros-dev.txt

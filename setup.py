@@ -56,6 +56,8 @@ setup(
         "tqdm>=4.66.0",
     ],
     extras_require={
+        # What no ROS package list has, and is done without: videos in H.264, and a fit whose BLAS has one thread.
+        "fast": ["av>=17.1.0", "threadpoolctl>=3.8.0"],
         "export": ["onnx>=1.15.0", "torch>=2.5", "transformers>=4.48"],
         "gpu": ["onnx>=1.15.0", "torch>=2.8", "triton>=3.4"],
         "quantize": ["onnx>=1.15.0"],
