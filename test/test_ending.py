@@ -39,7 +39,8 @@ def test_a_main_thread_that_hangs_is_left(number: signal.Signals) -> None:
 
 
 def test_a_thread_that_hangs_is_left_at_the_end() -> None:
-    program = f"{MADE}{HANGS}{READY}ending.asked.wait(); sys.exit(ending.leave(0))"
+    unlimited = f"sys.modules[Ending.__module__].LIMIT = {HANGING};"
+    program = f"{MADE}{unlimited}{HANGS}{READY}ending.asked.wait(); sys.exit(ending.leave(0))"
     code, seconds, output = ended(program, signal.SIGTERM)
     assert (code, output) == (0, "[WARN] [classaug_node]: left without waiting for classaug hanging\n")
     assert seconds < HANGING / 2

@@ -135,7 +135,9 @@ def test_frames_that_come_too_fast_are_dropped_and_counted(
     assert f"{figures['answered']} frames, {scored} with ground truth\n" in process.output
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)])
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)], ids=["Ctrl-C", "killed"]
+)
 def test_a_signal_ends_the_node_too_and_leaves_no_report(
     world: World, tmp_path: Path, start: Callable[..., Process], peer: Peer, number: signal.Signals, status: int
 ) -> None:
