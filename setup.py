@@ -44,11 +44,12 @@ setup(
     zip_safe=False,
     python_requires=">=3.10",
     # The oldest that tests are run on. None is newer than what Ubuntu 24.04 ships, so that a colcon build on its
-    # packages asks for nothing newer; it ships no ONNX Runtime, and no rosbags, which before 0.11.6 cannot abort a bag.
+    # packages asks for nothing newer; pip brings ONNX Runtime, whose quantiser is broken in 1.19, and rosbags, which
+    # aborts a bag from 0.11.6 on.
     install_requires=[
         "numba>=0.58.1",
         "numpy>=1.26.0",
-        "onnxruntime>=1.17.0",
+        "onnxruntime>=1.20.0",
         "opencv-python-headless>=4.6.0",
         "PyYAML>=6.0.0",
         "rosbags>=0.11.6",
@@ -58,12 +59,12 @@ setup(
     extras_require={
         # What no ROS package list has, and is done without: videos in H.264, and a fit whose BLAS has one thread.
         "fast": ["av>=17.1.0", "threadpoolctl>=3.8.0"],
-        "export": ["onnx>=1.15.0", "torch>=2.5", "transformers>=4.48"],
-        "gpu": ["onnx>=1.15.0", "torch>=2.8", "triton>=3.4"],
-        "quantize": ["onnx>=1.15.0"],
+        "export": ["onnx>=1.16.0", "torch>=2.5", "transformers>=4.48"],
+        "gpu": ["onnx>=1.16.0", "torch>=2.8", "triton>=3.4"],
+        "quantize": ["onnx>=1.16.0"],
         "test": [
             "hypothesis>=6.100.0",
-            "onnx>=1.15.0",
+            "onnx>=1.16.0",
             "pytest>=9.0.0",
             "pytest-timeout>=2.3.1",
             "scikit-learn>=1.3.0",

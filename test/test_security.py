@@ -195,4 +195,5 @@ def test_commands_open_no_connection_and_start_no_program(tmp_path: Path) -> Non
     assert ran.returncode == 0, ran.stderr
     calls = trace.read_text()
     assert not re.findall(r".*AF_INET.*", calls)
-    assert calls.count("execve(") == 1
+    started = [line for line in calls.splitlines() if "execve(" in line]
+    assert len([line for line in started if '["lscpu"]' not in line]) == 1, started  # of NumPy 1's, see SECURITY.md
