@@ -26,7 +26,7 @@ PY := .venv/bin/python
 READY := .venv/ready-$(shell $(PYTHON) -c 'import sys; print("%d.%d.%d" % sys.version_info[:3])' 2>&1 | tail -n 1 | tr -c 'A-Za-z0-9.\n' -)-$(ROS_DISTRO)
 
 demo: .venv
-	@$(PY) -m classaug_ros.demo.run
+	@$(PY) -m demo.run
 
 # Plugins that something else brought along stay out.
 PYTEST := pytest -p pytest_timeout -p xdist -n 2 --dist worksteal
@@ -45,6 +45,7 @@ lint: dev-tools
 	@$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
+	.venv/bin/lint-imports --no-cache > .venv/imports || { cat .venv/imports; exit 1; }
 
 # Half an hour of more frames than can be answered, or MINUTES of them.
 MINUTES ?= 30

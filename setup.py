@@ -37,8 +37,7 @@ setup(
     packages=find_packages(include=[NAME, f"{NAME}.*"]),
     package_data={
         NAME: ["py.typed"],
-        f"{NAME}.report": ["style.css"],
-        f"{NAME}.demo": ["*.yaml", "models/*", "models/*/*"],
+        f"{NAME}.evaluation.report": ["style.css"],
     },
     data_files=share_files(),
     zip_safe=False,

@@ -12,24 +12,24 @@ import torch
 from models import random_rules
 from numpy.typing import NDArray
 
-from classaug_ros.branch import LEAST_PROBABILITY
-from classaug_ros.decision import Decision
-from classaug_ros.encodings import ENCODINGS
-from classaug_ros.fusion import Scores, naive, naive_evidence
-from classaug_ros.gpu.decider import GpuDecider
-from classaug_ros.gpu.naive import colors, prepare
-from classaug_ros.gpu.preprocess import Preprocess
-from classaug_ros.gpu.transfers import Download
-from classaug_ros.images import Frame
-from classaug_ros.labels import LabelMap, LabelSpace
-from classaug_ros.models import InputSpec, Model, ModelCard, OutputKind, OutputSpec, Upsampling
-from classaug_ros.path import Wanted
+from classaug_ros.fusion import Scores, reference
+from classaug_ros.fusion.gpu.preprocess import Preprocess
+from classaug_ros.fusion.reference.preprocess import colors, prepare
+from classaug_ros.fusion.scores import LEAST_PROBABILITY
+from classaug_ros.imaging.encodings import ENCODINGS
+from classaug_ros.imaging.images import Frame
+from classaug_ros.models.card import InputSpec, Model, ModelCard, OutputKind, OutputSpec, Upsampling
+from classaug_ros.models.labels import LabelMap, LabelSpace
+from classaug_ros.pipeline.frame_path import RequestedOutputs
+from classaug_ros.pipeline.gpu_decider import GpuDecider
+from classaug_ros.pipeline.gpu_transfers import Download
 from classaug_ros.rules import Kind, Rules, RuleSet
+from classaug_ros.rules.decision import Decision
 
 PLAIN = Decision()
 ALPHA = 0.4
 POISON = 0xA5
-WANTED = Wanted(label=True, overlay=True, color=True, confidence=True)
+WANTED = RequestedOutputs(label=True, overlay=True, color=True, confidence=True)
 
 Picture = NDArray[Any]
 
@@ -170,10 +170,10 @@ def _expected(
     for number, each in enumerate(rules.rules[1:], start=1):
         sub = models[1 + number].card
         further, surer = _alone(case, models[0].card, sub, each, outputs[0], outputs[1 + number])
-        label, sure = naive.join(label, sure, rules.ids[number][further], surer, rules.added)
+        label, sure = reference.join(label, sure, rules.ids[number][further], surer, rules.added)
     if case.decision.min_confidence > 0:
         label[sure < 255 * case.decision.min_confidence] = rules.output.unlabelled
-    color, overlay = naive.paint(label, rules.output.palette(), frame, ALPHA)
+    color, overlay = reference.paint(label, rules.output.palette(), frame, ALPHA)
     return {"label": label, "confidence": sure, "color": color, "overlay": np.asarray(overlay)}
 
 
@@ -183,18 +183,18 @@ def _alone(
     if rules.kind == "table" or rules.evidence is None:
         labels = _label(main, one, case.size), _label(sub, two, case.size)
         shares = np.round(rules.confidence * 255).astype(np.uint8)
-        return naive.look_up(*labels, rules.table), np.asarray(naive.look_up(*labels, shares), np.uint8)
+        return reference.look_up(*labels, rules.table), np.asarray(reference.look_up(*labels, shares), np.uint8)
     scores = _scores(main, one), _scores(sub, two)
-    groups = naive_evidence.group_scores(*scores, rules.evidence, case.size)
-    fused = naive_evidence.output_scores(groups, scores[0], rules.evidence, case.decision.prefer, case.size)
-    label = naive.label_map(fused.values, case.size, fused.convention, rules.output.dtype)
-    return label, naive_evidence.confidence(label, groups, rules.evidence.groups)
+    groups = reference.group_scores(*scores, rules.evidence, case.size)
+    fused = reference.output_scores(groups, scores[0], rules.evidence, case.decision.prefer, case.size)
+    label = reference.label_map(fused.values, case.size, fused.convention, rules.output.dtype)
+    return label, reference.confidence(label, groups, rules.evidence.groups)
 
 
 def _label(card: ModelCard, output: Picture, size: tuple[int, int]) -> LabelMap:
     if card.output.kind == "labels":
-        return naive.nearest(output, size)
-    return naive.label_map(output.astype(np.float32), size, card.output.upsample, card.classes.dtype)
+        return reference.nearest(output, size)
+    return reference.label_map(output.astype(np.float32), size, card.output.upsample, card.classes.dtype)
 
 
 def _scores(card: ModelCard, output: Picture) -> Scores:

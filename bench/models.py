@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from classaug_ros.labels import LabelSpace
-from classaug_ros.models import Model, load_model
+from classaug_ros.models.card import Model, load_model
+from classaug_ros.models.labels import LabelSpace
 from classaug_ros.rules import Evidence, Provenance, Rules
 
 

@@ -19,24 +19,23 @@ import torch
 from models import PAIR, SMALL, random_rules, write_model
 from numpy.typing import NDArray
 
-import classaug_ros
-from classaug_ros.bench import gpu, throughput
-from classaug_ros.bench.stages import Stages
-from classaug_ros.bench.steps import synthetic_frames
+from classaug_ros.benchmark import gpu, throughput
+from classaug_ros.benchmark.gpu_stages import Stages
+from classaug_ros.benchmark.steps import synthetic_frames
 from classaug_ros.engines import BuildOptions, load_device_engine
 from classaug_ros.engines.device import torch_device
 from classaug_ros.engines.interface import DeviceEngine
 from classaug_ros.errors import ClassaugError
-from classaug_ros.gpu.naive import prepare
-from classaug_ros.gpu.options import GpuOptions
-from classaug_ros.gpu.path import GpuPath
-from classaug_ros.images import Frame
-from classaug_ros.models import Model, load_model
-from classaug_ros.path import Terms, Wanted
-from classaug_ros.pipeline import Augmented, Inferred, Pipeline
+from classaug_ros.fusion.reference.preprocess import prepare
+from classaug_ros.imaging.images import Frame
+from classaug_ros.models.card import Model, load_model
+from classaug_ros.pipeline.cpu import Augmented, Inferred, Pipeline
+from classaug_ros.pipeline.frame_path import FusionConfig, RequestedOutputs
+from classaug_ros.pipeline.gpu import GpuPath
+from classaug_ros.pipeline.gpu_options import GpuOptions
 from classaug_ros.rules import KINDS, Kind, Rules
 
-ALL = Wanted(label=True, overlay=True, color=True, confidence=True)
+ALL = RequestedOutputs(label=True, overlay=True, color=True, confidence=True)
 PICTURES = ("label", "confidence", "color", "overlay")
 PATIENCE = 110
 """Seconds after which no further kernels are compiled."""
@@ -118,20 +117,20 @@ def equal(setting: Setting) -> Result:
     engines = [_loaded(setting, model) for model in models]
     with Pipeline(*models) as pipeline:
         for kind in KINDS:
-            terms = gpu.terms_of(rules, kind)
+            config = gpu.config_of(rules, kind)
             results = []
             for frame in frames:
-                stages = Stages(cards, engines, setting.place, frame, terms, ALL)
+                stages = Stages(cards, engines, setting.place, frame, config, ALL)
                 ours = {name: stages.host[name][0].copy() for name in PICTURES}
                 results.append(ours)
                 outputs = tuple(output[0].float().cpu().numpy() for output in stages.outputs)
                 if kind == KINDS[0]:
                     found["inputs that differ"] += _inputs_that_differ(stages, models, frame)
-                fuse = partial(pipeline.fuse, rules=terms.rules, confidence=True, color=True, overlay=True)
+                fuse = partial(pipeline.fuse, rules=config.rules, confidence=True, color=True, overlay=True)
                 _count(found["on the same outputs"], kind, ours, fuse(Inferred(frame, outputs)))
                 _share(found["whole way"], kind, ours, fuse(pipeline.infer(pipeline.prepare(frame))), len(frames))
             ways = WAYS if kind == "table" and not setting.small else WAYS[:1]
-            found["mixed up"] += sum(_mixed_up(setting, models, way, frames, terms, results) for way in ways)
+            found["mixed up"] += sum(_mixed_up(setting, models, way, frames, config, results) for way in ways)
     return found
 
 
@@ -149,13 +148,13 @@ def memory(setting: Setting) -> Result:
     """Watch memory while frames are run, as many as there is time for."""
     models, rules = setting.models()
     wanted, chunk = (2, 1) if setting.small else (10_000, 500)
-    terms = gpu.terms_of(rules, "table")
+    config = gpu.config_of(rules, "table")
     with _path(setting, models, GpuOptions()) as path:
-        throughput.stream(path, setting.frames, terms, gpu.WANTED, chunk)
+        throughput.stream(path, setting.frames, config, gpu.WANTED, chunk)
         before = _memory(setting.place)
         count, seconds = 0, 0.0
         while count < wanted and seconds < ENOUGH:
-            seconds += throughput.stream(path, setting.frames, terms, gpu.WANTED, chunk)
+            seconds += throughput.stream(path, setting.frames, config, gpu.WANTED, chunk)
             count += chunk
         after = _memory(setting.place)
     how_many = {"frames": count, "wanted": wanted, "seconds of frames": seconds}
@@ -175,7 +174,7 @@ def tensorrt(setting: Setting) -> Result:
 def errors(setting: Setting) -> Result:
     """Do what cannot be done, and see what is said."""
     models, rules = setting.models()
-    terms, frame = gpu.terms_of(rules, "table"), setting.frames[0]
+    config, frame = gpu.config_of(rules, "table"), setting.frames[0]
     broken = setting.work / "broken"
     broken.mkdir(exist_ok=True)
     for name in ("model.yaml", "classes.csv"):
@@ -187,7 +186,7 @@ def errors(setting: Setting) -> Result:
         _said("no such GPU", lambda: torch_device("cuda:99")),
     ]
     if setting.place.type == "cuda":
-        said += _out_of_memory(setting, models, terms, frame)
+        said += _out_of_memory(setting, models, config, frame)
     return {"errors": said}
 
 
@@ -240,7 +239,7 @@ def _mixed_up(
     models: Sequence[Model],
     options: GpuOptions,
     frames: Sequence[Frame],
-    terms: Terms,
+    config: FusionConfig,
     expected: Sequence[dict[str, NDArray[Any]]],
 ) -> int:
     """Return how many of many frames, launched as fast as they go, differ from those that were run by themselves."""
@@ -249,14 +248,14 @@ def _mixed_up(
         before: tuple[int, Any] | None = None
         for number in range(2 if setting.small else 40):
             which = number % len(frames)
-            begun = path.infer(path.prepare([frames[which]]), terms, ALL, lambda: None)
+            inferred = path.infer(path.prepare([frames[which]]), config, ALL, lambda: None)
             wrong += before is not None and _differs(path, expected, *before)
-            before = which, begun
+            before = which, inferred
     return wrong
 
 
-def _differs(path: GpuPath, expected: Sequence[dict[str, NDArray[Any]]], which: int, begun: Any) -> bool:
-    (result,) = path.fuse(begun)
+def _differs(path: GpuPath, expected: Sequence[dict[str, NDArray[Any]]], which: int, inferred: Any) -> bool:
+    (result,) = path.fuse(inferred)
     return any(bool((getattr(result, name) != expected[which][name]).any()) for name in PICTURES)
 
 
@@ -281,7 +280,7 @@ def _there(name: str) -> bool:
 
 def _engines(device: torch.device) -> Iterator[tuple[str, str]]:
     for options, name in product((BuildOptions(precision="fp32"), BuildOptions(precision="fp16")), ("main", "sub")):
-        model = load_model(Path(classaug_ros.__file__).parent / "demo" / "models" / name)
+        model = load_model(Path(__file__).parents[1] / "demo" / "models" / name)
         try:
             said = _engine(model, device, options)
         except ClassaugError as error:
@@ -321,7 +320,7 @@ def _said(what: str, work: Callable[[], object]) -> Result:
     return {"what": what, "said": "nothing: it went well", "clear": False}
 
 
-def _out_of_memory(setting: Setting, models: Sequence[Model], terms: Terms, frame: Frame) -> list[Result]:
+def _out_of_memory(setting: Setting, models: Sequence[Model], config: FusionConfig, frame: Frame) -> list[Result]:
     """Let torch have less memory than is needed, for loading and for a frame; then all of it again."""
     device = setting.place
     share = torch.cuda.set_per_process_memory_fraction
@@ -331,7 +330,7 @@ def _out_of_memory(setting: Setting, models: Sequence[Model], terms: Terms, fram
     with _path(setting, models, GpuOptions()) as path:
 
         def take() -> float:
-            return throughput.one_by_one(path, frame, terms, ALL)[1]
+            return throughput.one_by_one(path, frame, config, ALL)[1]
 
         torch.cuda.empty_cache()
         share(torch.cuda.memory_reserved(device) / torch.cuda.get_device_properties(device).total_memory, device)

@@ -1,13 +1,17 @@
 """The kinds of error a user can cause or meet, and how their messages quote what was found.
 
 Each message is one line that names the value, what was expected and what to do. Files may hold anything, so that values
-are quoted by ``shown`` and lists by ``listed``: a megabyte in a file must not become a megabyte in a log.
+are quoted by ``quoted`` and lists by ``listed``: a megabyte in a file must not become a megabyte in a log.
 """
 
 from __future__ import annotations
 
 import reprlib
 from collections.abc import Collection
+
+GRACE = 0.3
+"""Seconds that models have for ending once they are given up; then they are left to themselves."""
+
 
 LISTED = 20
 SHOWN = 80
@@ -47,7 +51,7 @@ class _Short(reprlib.Repr):
 _short = _Short()
 
 
-def shown(value: object) -> str:
+def quoted(value: object) -> str:
     """Return ``repr(value)``, with something left out of a long one."""
     return _short.repr(value)
 

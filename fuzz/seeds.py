@@ -18,10 +18,10 @@ from support.reports import evaluate_world, world_rules  # noqa: E402 (in the fo
 from support.tinymodels import write_world  # noqa: E402
 
 from classaug_ros.data.bags import make_bag  # noqa: E402
+from classaug_ros.evaluation.report import write_report  # noqa: E402
 from classaug_ros.learning.counts import Counts  # noqa: E402
-from classaug_ros.models import load_model  # noqa: E402
-from classaug_ros.pipeline import Pipeline  # noqa: E402
-from classaug_ros.report import write_report  # noqa: E402
+from classaug_ros.models.card import load_model  # noqa: E402
+from classaug_ros.pipeline.cpu import Pipeline  # noqa: E402
 
 
 def write(target: str, name: str, *parts: bytes) -> None:

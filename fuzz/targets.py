@@ -19,20 +19,20 @@ from typing import Any
 
 import numpy as np
 
-from classaug_ros.codecs import COLOR, decode_file
 from classaug_ros.data.bags import BagReader
 from classaug_ros.data.dataset import IGNORED, Annotations, load_annotations, load_dataset
 from classaug_ros.data.layouts import open_dataset
 from classaug_ros.data.recordings import open_recording
 from classaug_ros.errors import ClassaugError
-from classaug_ros.evaluation.compare import load_runs, to_markdown
-from classaug_ros.images import decode_compressed, decode_image
-from classaug_ros.labels import LabelSpace
+from classaug_ros.evaluation.report.compare import load_runs, to_markdown
+from classaug_ros.imaging.codecs import COLOR, decode_file
+from classaug_ros.imaging.images import decode_compressed, decode_image
 from classaug_ros.learning.counts import Counts
-from classaug_ros.models import ModelCard
+from classaug_ros.models.card import ModelCard
+from classaug_ros.models.labels import LabelSpace
 from classaug_ros.node.parameters import check
 from classaug_ros.rules import Rules, RuleSet
-from classaug_ros.task import Task
+from classaug_ros.rules.task import Task
 
 SEPARATOR = b"\n=====\n"
 LONGEST_LINE = 4000

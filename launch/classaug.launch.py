@@ -24,7 +24,7 @@ from lifecycle_msgs.srv import GetState
 from rclpy.client import Client
 from rclpy.task import Future
 
-from classaug_ros.fastdds import profiles_variable
+from classaug_ros.running.fastdds import profiles_variable
 
 SHARE = Path(__file__).resolve().parents[1]
 NODE = "classaug_node"
@@ -32,7 +32,7 @@ CAMERA = "camera"
 ASK_EVERY = 0.5  # s, for the node's state
 PROFILES_VARIABLE = profiles_variable()
 
-Asked = tuple[Client, Future | None]
+StateRequest = tuple[Client, Future | None]
 
 ARGUMENTS = (
     DeclareLaunchArgument(
@@ -202,12 +202,12 @@ def node_name(given: dict[str, str]) -> str:
     return "/".join(["", *filter(None, given["namespace"].split("/")), NODE])
 
 
-def once_active(context: LaunchContext, name: str, action: Action, asked: Asked | None = None) -> list[Action]:
+def once_active(context: LaunchContext, name: str, action: Action, request: StateRequest | None = None) -> list[Action]:
     """Return the action once the node of that name says it is active, until then a timer that asks again.
 
     The state is asked for, as an event that tells of it can pass before the launch has discovered the node.
     """
-    client, answer = asked or (get_ros_node(context).create_client(GetState, f"{name}/get_state"), None)
+    client, answer = request or (get_ros_node(context).create_client(GetState, f"{name}/get_state"), None)
     if answer is not None and answer.done() and answer.result().current_state.id == State.PRIMARY_STATE_ACTIVE:
         return [action]
     if client.service_is_ready():

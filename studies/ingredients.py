@@ -25,17 +25,18 @@ from classaug_ros.evaluation.confusion import ConfusionMatrix, mean_iou
 from classaug_ros.evaluation.contour import Contours
 from classaug_ros.evaluation.scoring import Scoring, scoring_for
 from classaug_ros.fusion import Scores
-from classaug_ros.fusion.naive_evidence import on_grid, posterior
+from classaug_ros.fusion.reference.evidence import on_grid
+from classaug_ros.fusion.scores import posterior
 from classaug_ros.learning import fit
 from classaug_ros.learning.counts import Counts
 from classaug_ros.learning.folds import folds
 from classaug_ros.learning.learn import derive_rules
 from classaug_ros.learning.problem import Problem, log_frequency, on_scores, pose
-from classaug_ros.learning.samples import Samples
-from classaug_ros.models import load_model
-from classaug_ros.pipeline import Pipeline
+from classaug_ros.learning.score_samples import Samples
+from classaug_ros.models.card import load_model
+from classaug_ros.pipeline.cpu import Pipeline
 from classaug_ros.rules import Evidence, Prefer, groups_of
-from classaug_ros.task import Task
+from classaug_ros.rules.task import Task
 
 TEMPERATURES = (0.5, 0.7, 1.0, 1.4, 2.0)
 SMOOTHING = 1e-3  # of all pixels: what draws a pair of predictions to the frequency of the classes

@@ -23,15 +23,15 @@ from sensor_msgs.msg import Image
 from std_srvs.srv import Trigger
 from support.tinymodels import random_rules
 
-from classaug_ros.bench.cameras import Cameras, Load, names
-from classaug_ros.bench.steps import synthetic_frames
-from classaug_ros.images import Frame
-from classaug_ros.models import load_model
+from classaug_ros.benchmark.cameras import Cameras, Load, names
+from classaug_ros.benchmark.steps import synthetic_frames
+from classaug_ros.imaging.images import Frame
+from classaug_ros.models.card import load_model
 from classaug_ros.node.diagnostics import WINDOW
 from classaug_ros.running.nodeprocess import Footprint, NodeProcess, ros_environment
 
 PROJECT = Path(__file__).resolve().parent.parent
-DEMO = PROJECT / "classaug_ros/demo"
+DEMO = PROJECT / "demo"
 SIZE = (96, 128)
 BROKEN_EVERY = 50  # frames
 RELOAD_PERIOD = 3.0  # s

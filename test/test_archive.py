@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from classaug_ros.archive import DEFLATED, Archive, BrokenArchiveError
 from classaug_ros.errors import ConfigError
+from classaug_ros.io.archive import DEFLATED, Archive, BrokenArchiveError
 from classaug_ros.learning.counts import Counts
 from classaug_ros.rules import Evidence
 

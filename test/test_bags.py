@@ -27,7 +27,7 @@ from classaug_ros.data.bags import (
 )
 from classaug_ros.data.recordings import open_recording
 from classaug_ros.errors import ConfigError, ImageError
-from classaug_ros.images import decode_compressed, decode_image, read_image
+from classaug_ros.imaging.images import decode_compressed, decode_image, read_image
 
 STORAGES: tuple[Storage, ...] = get_args(Storage)
 TOPIC = "/camera/image_raw"

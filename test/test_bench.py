@@ -10,9 +10,9 @@ import pytest
 from support.ros import own_domain
 from support.tinymodels import World, random_rules
 
-from classaug_ros.bench.steps import Stopwatch, synthetic_frames
+from classaug_ros.benchmark.steps import Stopwatch, synthetic_frames
 from classaug_ros.cli import main
-from classaug_ros.models import load_model
+from classaug_ros.models.card import load_model
 from classaug_ros.rules import KINDS, Kind
 
 

@@ -29,13 +29,13 @@ from support.tinymodels import Weights, tiny_model, write_classes, write_model
 
 from classaug_ros.cli import main as classaug
 from classaug_ros.errors import ConfigError, EngineError
-from classaug_ros.models import Model, load_model
-from classaug_ros.sidecar import BuildOptions, Machine, Sidecar, sidecar_of
+from classaug_ros.models.card import Model, load_model
+from classaug_ros.models.engine_manifest import BuildOptions, EngineManifest, Machine, manifest_path
 
 torch = pytest.importorskip("torch")
 
 PROJECT = Path(__file__).resolve().parents[1]
-DEMO = PROJECT / "classaug_ros/demo/models"
+DEMO = PROJECT / "demo/models"
 SHARED = PROJECT.parent / "shared/models"
 LARGE = [SHARED / name for name in ("ade20k31", "cityscapes19", "voc21")]
 REAL = [DEMO / "main", DEMO / "sub", *(pytest.param(folder, marks=pytest.mark.slow) for folder in LARGE)]
@@ -236,14 +236,14 @@ def test_an_engine_is_built_once(
         f"{model.path}: using the TensorRT engine {path}",
     ]
     assert sorted(each.name for each in path.parent.iterdir()) == ["a.engine", "a.engine.yaml"]
-    found = Sidecar.load(sidecar_of(path))
+    found = EngineManifest.load(manifest_path(path))
     assert (found.source, found.model, found.card) == ("model.onnx", model.fingerprint, model.card.fingerprint)
     assert found.machine.tensorrt.startswith("tensorrt_rtx 1.")
     assert (found.machine.gpu, found.machine.capability) == ("none", "none")
 
 
 def change(path: Path, **entries: object) -> None:
-    """Change entries of a sidecar; None removes one."""
+    """Change entries of a manifest; None removes one."""
     found = yaml.safe_load(path.read_text()) | entries
     path.write_text(yaml.safe_dump({key: value for key, value in found.items() if value is not None}))
 
@@ -278,30 +278,30 @@ def test_an_engine_of_which_anything_differs_is_built_again(
     told: list[str] = []
     path = tmp_path / "a.engine"
     find_or_build(model, path)
-    right = sidecar_of(path).read_bytes()
-    change(sidecar_of(path), **entries)
+    right = manifest_path(path).read_bytes()
+    change(manifest_path(path), **entries)
     find_or_build(model, path, told.append)
     assert len(told) == 1
     assert told[0].startswith(f"{model.path}: building the TensorRT engine {path}, which may take minutes: ")
     assert re.search(reason, told[0])
-    rebuilt = yaml.safe_load(sidecar_of(path).read_text())
+    rebuilt = yaml.safe_load(manifest_path(path).read_text())
     assert rebuilt | {"engine": ""} == yaml.safe_load(right) | {"engine": ""}
 
 
-def test_an_engine_without_its_sidecar_or_asked_for_anew_is_built_again(
+def test_an_engine_without_its_manifest_or_asked_for_anew_is_built_again(
     model: Model, tmp_path: Path, find_or_build: Callable[..., tuple[Path, bytes]]
 ) -> None:
     told: list[str] = []
     path = tmp_path / "a.engine"
     find_or_build(model, path)
     find_or_build(model, path, told.append, force=True)
-    sidecar_of(path).unlink()
+    manifest_path(path).unlink()
     find_or_build(model, path, told.append)
     path.write_bytes(path.read_bytes()[:-1])
     find_or_build(model, path, told.append)
     assert [line.partition("minutes: ")[2] for line in told] == [
         "a new one is asked for",
-        "it has no sidecar that tells what it was built from",
+        "it has no manifest that tells what it was built from",
         "the file is not the one that was built, it is damaged or another",
     ]
 
@@ -319,7 +319,7 @@ def test_a_changed_model_or_card_is_another(tmp_path: Path, find_or_build: Calla
 
 
 def test_an_engine_built_without_a_gpu_serves_any_but_not_another_version() -> None:
-    built = Sidecar("m", "m", "c", BuildOptions(), Machine("tensorrt_rtx 1.7"), "e")
+    built = EngineManifest("m", "m", "c", BuildOptions(), Machine("tensorrt_rtx 1.7"), "e")
     here = Machine("tensorrt_rtx 1.7", "NVIDIA X", "8.9")
     assert built.foreign(here) is None
     assert built.foreign(replace(here, tensorrt="tensorrt_rtx 1.8")) == (
@@ -331,10 +331,12 @@ def test_an_engine_built_without_a_gpu_serves_any_but_not_another_version() -> N
         assert str(on_gpu.foreign(other)).startswith("it was built for an NVIDIA X of compute capability 8.9, here is ")
 
 
-def test_a_sidecar_is_read_as_it_was_written(tmp_path: Path) -> None:
-    written = Sidecar("mödel.onnx", "m", "c", BuildOptions("fp32", (1, 2, 3)), Machine("t 1", 'NVIDIA "X"', "9.0"), "e")
+def test_a_manifest_is_read_as_it_was_written(tmp_path: Path) -> None:
+    written = EngineManifest(
+        "mödel.onnx", "m", "c", BuildOptions("fp32", (1, 2, 3)), Machine("t 1", 'NVIDIA "X"', "9.0"), "e"
+    )
     (tmp_path / "a.yaml").write_bytes(written.text())
-    assert Sidecar.load(tmp_path / "a.yaml") == written
+    assert EngineManifest.load(tmp_path / "a.yaml") == written
 
 
 # The cache
@@ -451,7 +453,7 @@ def test_a_build_that_is_interrupted_ends_and_leaves_nothing(
 def test_a_model_that_changes_while_its_engine_is_built_makes_none(
     model: Model, tmp_path: Path, find_or_build: Callable[..., tuple[Path, bytes]]
 ) -> None:
-    """The engine would be of a file that its sidecar does not tell of."""
+    """The engine would be of a file that its manifest does not tell of."""
 
     def change_it(_: str) -> None:
         write_model(model.path.parent, CLASSES, SIZE, seed=9)
@@ -533,7 +535,7 @@ def test_the_command_writes_an_engine_that_is_a_model_of_its_own(
     ]
     made = load_model(path.parent)
     assert (made.path, made.card, made.fingerprint) == (path, model.card, model.fingerprint)
-    assert Sidecar.load(sidecar_of(path)).options == BuildOptions("fp32", (1, 2, 4))
+    assert EngineManifest.load(manifest_path(path)).options == BuildOptions("fp32", (1, 2, 4))
 
 
 def test_an_engine_beside_its_model_leaves_the_folder_s_model_what_it_was(model: Model) -> None:

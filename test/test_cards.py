@@ -19,8 +19,8 @@ from support.tinymodels import IR_VERSION, OPSET, write_classes, write_model
 
 from classaug_ros.cli import main as classaug
 from classaug_ros.convert.cards import IMAGENET_MEAN, IMAGENET_SCALE, card_text, run_once, write_card
-from classaug_ros.labels import LabelSpace
-from classaug_ros.models import InputSpec, ModelCard, OutputSpec, load_model
+from classaug_ros.models.card import InputSpec, ModelCard, OutputSpec, load_model
+from classaug_ros.models.labels import LabelSpace
 
 PROJECT = Path(__file__).resolve().parent.parent
 CLASSES = ("a", "b", "c", "d")

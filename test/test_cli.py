@@ -18,7 +18,7 @@ from classaug_ros.cli import main as classaug
 from classaug_ros.errors import ConfigError
 from classaug_ros.learning.counts import Counts
 from classaug_ros.rules import Rules
-from classaug_ros.task import Task
+from classaug_ros.rules.task import Task
 
 PROJECT = Path(__file__).resolve().parent.parent
 COMMANDS = ("export", "card", "quantize", "build-engine", "learn", "inspect", "evaluate", "bench", "make-bag", "play")

@@ -18,8 +18,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from classaug_ros.codecs import MAX_SCANS, decode_file, decode_label
 from classaug_ros.errors import ImageError
+from classaug_ros.imaging.codecs import MAX_SCANS, decode_file, decode_label
 
 Pixels = NDArray[np.uint8]
 
@@ -360,7 +360,7 @@ def test_an_animated_png_cannot_end_the_process(tmp_path: Path) -> None:
     """OpenCV 4.11 writes a frame larger than the image past the end of its memory: 128 bytes end the process."""
     (file := tmp_path / "animation.png").write_bytes(animation(60000, 60000))
     program = (
-        "import sys, numpy as np; from classaug_ros.codecs import decode_file; "
+        "import sys, numpy as np; from classaug_ros.imaging.codecs import decode_file; "
         "print(decode_file(np.fromfile(sys.argv[1], np.uint8)).shape)"
     )
     ran = subprocess.run([sys.executable, "-c", program, str(file)], capture_output=True, text=True, check=False)

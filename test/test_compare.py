@@ -13,10 +13,10 @@ from support.reports import evaluate_world
 from support.tinymodels import write_world
 
 from classaug_ros.cli import main as classaug
-from classaug_ros.decision import Decision
 from classaug_ros.errors import ConfigError
-from classaug_ros.evaluation.compare import Bound, broken, load_runs, to_markdown, warnings
-from classaug_ros.report import write_report
+from classaug_ros.evaluation.report import write_report
+from classaug_ros.evaluation.report.compare import Bound, broken, load_runs, to_markdown, warnings
+from classaug_ros.rules.decision import Decision
 
 Report = dict[str, Any]
 Change = Callable[[Report], None]

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from classaug_ros.labels import LabelSpace
-from classaug_ros.task import Task
+from classaug_ros.models.labels import LabelSpace
+from classaug_ros.rules.task import Task
 
 CONFIG = Path(__file__).resolve().parents[1] / "config"
 TASKS = sorted((CONFIG / "tasks").glob("*.yaml"))

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from classaug_ros.errors import ConfigError
 from classaug_ros.fusion import Scores
 from classaug_ros.learning.counts import Counts, merge
-from classaug_ros.learning.samples import Samples
+from classaug_ros.learning.score_samples import Samples
 
 
 def counts_of(m: int = 2, n: int = 3, seed: int | None = None, images: tuple[str, ...] = (), **changes: Any) -> Counts:

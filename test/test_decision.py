@@ -12,13 +12,14 @@ import pytest
 from numpy.typing import NDArray
 from support.tinymodels import MAIN_CLASSES, SUB_CLASSES, random_rules, tiny_model, write_world
 
-from classaug_ros.branch import LEAST_PROBABILITY, Branch
-from classaug_ros.decision import Decision
+from classaug_ros.engines.model_runner import ModelRunner
 from classaug_ros.errors import ConfigError
-from classaug_ros.fusion import naive, naive_evidence
-from classaug_ros.images import Frame
-from classaug_ros.pipeline import Inferred, Pipeline
+from classaug_ros.fusion import reference
+from classaug_ros.fusion.scores import LEAST_PROBABILITY
+from classaug_ros.imaging.images import Frame
+from classaug_ros.pipeline.cpu import Inferred, Pipeline
 from classaug_ros.rules import Kind, Prefer, Rules, RuleSet
+from classaug_ros.rules.decision import Decision
 
 SIZE = (24, 32)
 SECOND_CLASSES = ("street", "bicycle", "tree", "car", "bag")
@@ -113,18 +114,18 @@ def test_probabilities_are_decided_for_as_specified(
     rules = street.rules(("probability", "table"))[0]
     assert rules.evidence is not None
     inferred = street.inferred(street.first)
-    main, sub = (branch.scores(output) for branch, output in zip(street.first.branches, inferred.outputs, strict=True))
+    main, sub = (runner.scores(output) for runner, output in zip(street.first.runners, inferred.outputs, strict=True))
     decision = Decision(prefer, contours=contours)
     decided = street.first.decide(inferred, RuleSet([rules]), decision, confidence=True, size=size)
-    groups = naive_evidence.group_scores(main, sub, rules.evidence, size)
-    scores = naive_evidence.output_scores(groups, main, rules.evidence, prefer, size)
+    groups = reference.group_scores(main, sub, rules.evidence, size)
+    scores = reference.output_scores(groups, main, rules.evidence, prefer, size)
     if contours:
         grey = street.frame.grey(size)
-        label = naive_evidence.guided_label_map(*naive_evidence.guided(scores, grey), grey, rules.output.dtype)
+        label = reference.guided_label_map(*reference.guided(scores, grey), grey, rules.output.dtype)
     else:
-        label = naive.label_map(scores.values, size, scores.convention, rules.output.dtype)
+        label = reference.label_map(scores.values, size, scores.convention, rules.output.dtype)
     np.testing.assert_array_equal(decided.label, label, strict=True)
-    np.testing.assert_array_equal(decided.confidence, naive_evidence.confidence(label, groups, rules.evidence.groups))
+    np.testing.assert_array_equal(decided.confidence, reference.confidence(label, groups, rules.evidence.groups))
     assert len(np.unique(label)) > 2
 
 
@@ -197,7 +198,7 @@ def test_colours_and_overlay_are_of_the_classes_together(street: Street) -> None
     result = street.both.augment(street.frame, rules, color=True, overlay=True, confidence=True, alpha=0.25)
     colors = np.array(rules.output.colors, np.uint8)[result.label]
     np.testing.assert_array_equal(result.color, colors)
-    np.testing.assert_array_equal(result.overlay, naive.blend(street.frame.rgb(), colors, 0.25))
+    np.testing.assert_array_equal(result.overlay, reference.blend(street.frame.rgb(), colors, 0.25))
     decided = street.both.decide(street.inferred(street.both), rules, confidence=True)
     np.testing.assert_array_equal(result.label, decided.label)
     np.testing.assert_array_equal(result.confidence, decided.confidence)
@@ -205,20 +206,20 @@ def test_colours_and_overlay_are_of_the_classes_together(street: Street) -> None
 
 def test_probabilities_are_taken_by_their_logarithms(tmp_path: Path) -> None:
     """As logits but for what all of a sample share; those next to 0 count as the least one."""
-    branches = [
-        Branch(
+    runners = [
+        ModelRunner(
             tiny_model(tmp_path / kind, MAIN_CLASSES, SIZE, seed=3, kind=kind, card={"input.scale": [1 / 512] * 3}), 1
         )
         for kind in ("logits", "probabilities")
     ]
     pixels = np.random.default_rng(4).integers(0, 256, (*SIZE, 3), np.uint8)
     logits, logarithms = (
-        branch.scores(branch.infer(branch.prepare(Frame(pixels, "rgb")))).values for branch in branches
+        runner.scores(runner.infer(runner.prepare(Frame(pixels, "rgb")))).values for runner in runners
     )
     powers = np.exp(logits.astype(np.float64) - logits.max(axis=0))
     expected = np.log(np.maximum(powers / powers.sum(axis=0), LEAST_PROBABILITY))
     np.testing.assert_allclose(logarithms, expected, atol=1e-3)
     assert (logarithms == np.log(LEAST_PROBABILITY)).any()
     assert logarithms.dtype == np.float32
-    for branch in branches:
-        branch.close()
+    for runner in runners:
+        runner.close()

@@ -8,15 +8,15 @@ import cv2
 import numpy as np
 import pytest
 
-from classaug_ros.demo import parts
-from classaug_ros.demo.scenes import Frame, render_scene
-from classaug_ros.models import load_model
-from classaug_ros.task import Task
+from classaug_ros.models.card import load_model
+from classaug_ros.rules.task import Task
+from demo import parts
+from demo.scenes import Frame, render_scene
 
 DEMO = Path(parts.__file__).parent
 MODELS = DEMO / "models"
 UNSEEN = range(4_000_000, 4_000_010)
-# Well under what was measured (classaug_ros/demo/README.md): only a broken model or renderer falls below.
+# Well under what was measured (demo/README.md): only a broken model or renderer falls below.
 FLOOR = {"main": 0.72, "sub": 0.62}
 CLASSES = {"main": parts.MAIN_CLASSES, "sub": parts.SUB_CLASSES}
 

@@ -15,10 +15,10 @@ pytest.importorskip("rclpy")
 from support.ros import own_domain
 
 from classaug_ros.data.bags import BagReader, decode_message
-from classaug_ros.demo import run as demo
-from classaug_ros.demo.saying import Saying
 from classaug_ros.errors import ClassaugError, ConfigError
 from classaug_ros.rules import KINDS
+from demo import run as demo
+from demo.saying import Saying
 
 FRAMES = 8
 
@@ -84,7 +84,7 @@ def test_that_nothing_could_be_compiled_is_told(tmp_path: Path, monkeypatch: pyt
 
 
 def test_who_waits_is_told_that_it_goes_on(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("classaug_ros.demo.saying.SILENCE", 0.05)
+    monkeypatch.setattr("demo.saying.SILENCE", 0.05)
     with Saying() as say:
         say("1/1 waiting")
         said = ""

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import yaml
 
-from classaug_ros.demo import parts
-from classaug_ros.demo.datasets import write_dataset, write_drive
-from classaug_ros.demo.scenes import Frame, render, render_scene
-from classaug_ros.demo.street import Street
+from demo import parts
+from demo.datasets import write_dataset, write_drive
+from demo.scenes import Frame, render, render_scene
+from demo.street import Street
 
 SEEDS = range(500, 512)
 RIDER = parts.MAIN_CLASSES.index("rider")

@@ -28,7 +28,7 @@ WRITER = """
 import sys
 from itertools import count
 from pathlib import Path
-from classaug_ros.files import write_whole
+from classaug_ros.io.files import write_whole
 for number in count():
     write_whole(Path(sys.argv[1]), bytes([number % 256]) * 2**22)
     if not number:

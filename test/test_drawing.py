@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from classaug_ros.drawing import LINE, legend, shrunk, write
+from classaug_ros.imaging.drawing import LINE, legend, shrunk, write
 
 CLASSES = [(f"class {number}", (40 * number, 10, 200)) for number in range(6)]
 

@@ -18,7 +18,7 @@ from classaug_ros.engines import load_engine
 from classaug_ros.engines.checked import CheckedEngine
 from classaug_ros.engines.interface import Port
 from classaug_ros.errors import EngineError
-from classaug_ros.models import load_model
+from classaug_ros.models.card import load_model
 
 CLASSES = ("a", "b", "c", "d")
 SIZE = (6, 10)

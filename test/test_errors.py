@@ -6,16 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from classaug_ros.errors import ConfigError, first_line, listed, missing, shown
-from classaug_ros.labels import LabelSpace
-from classaug_ros.models import ModelCard
+from classaug_ros.errors import ConfigError, first_line, listed, missing, quoted
+from classaug_ros.models.card import ModelCard
+from classaug_ros.models.labels import LabelSpace
 from classaug_ros.rules import Rules
-from classaug_ros.task import Task
+from classaug_ros.rules.task import Task
 
 
 @pytest.mark.parametrize("value", ["text", 5, None, True, 2.5, ["a", 1], {"a": {"b": []}}, (1, 2)])
 def test_short_values_are_quoted_as_they_are(value: object) -> None:
-    assert shown(value) == repr(value)
+    assert quoted(value) == repr(value)
 
 
 @pytest.mark.parametrize(
@@ -31,7 +31,7 @@ def test_short_values_are_quoted_as_they_are(value: object) -> None:
     ids=["text", "digits", "bits", "list", "mapping", "nested"],
 )
 def test_long_values_are_quoted_in_short(value: object) -> None:
-    assert 1 < len(shown(value)) < 400
+    assert 1 < len(quoted(value)) < 400
 
 
 def test_the_first_line_of_an_error_is_told() -> None:

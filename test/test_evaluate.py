@@ -19,17 +19,17 @@ from support.tinymodels import MAIN_CLASSES, SUB_CLASSES, World, random_rules, w
 from classaug_ros.cli import main as classaug
 from classaug_ros.data.dataset import load_dataset
 from classaug_ros.data.examples import Example
-from classaug_ros.decision import Decision
 from classaug_ros.errors import ConfigError
 from classaug_ros.evaluation.calibration import Calibration
 from classaug_ros.evaluation.evaluate import Evaluation, Prediction, evaluate, label_files
-from classaug_ros.images import Frame
+from classaug_ros.evaluation.report import load_report
+from classaug_ros.imaging.images import Frame
 from classaug_ros.learning.learn import count, derive_rules
-from classaug_ros.models import load_model
-from classaug_ros.pipeline import Pipeline
-from classaug_ros.report import load_report
+from classaug_ros.models.card import load_model
+from classaug_ros.pipeline.cpu import Pipeline
 from classaug_ros.rules import Rules, RuleSet
-from classaug_ros.task import Task
+from classaug_ros.rules.decision import Decision
+from classaug_ros.rules.task import Task
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 

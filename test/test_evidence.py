@@ -15,9 +15,12 @@ from numpy.typing import NDArray
 from support.hardscores import KINDS, scores_of
 from support.tinymodels import random_evidence
 
-from classaug_ros.fusion import Scores, cpu, cpu_evidence, cpu_guided, naive, naive_evidence
+from classaug_ros.fusion import Scores, reference
+from classaug_ros.fusion.cpu import contours as cpu_contours
+from classaug_ros.fusion.cpu import evidence as cpu_evidence
+from classaug_ros.fusion.cpu import table as cpu_table
 from classaug_ros.fusion.geometry import source_coordinates
-from classaug_ros.models import Upsampling
+from classaug_ros.models.card import Upsampling
 from classaug_ros.rules import Evidence, Prefer
 
 CONVENTIONS: tuple[Upsampling, ...] = get_args(Upsampling)
@@ -45,7 +48,7 @@ class Case:
 
     def label(self, prefer: Prefer = "evidence") -> NDArray[Any]:
         scores = self.outputs(prefer)
-        return cpu.label_map(scores.values, self.size, scores.convention, UINT8)
+        return cpu_table.label_map(scores.values, self.size, scores.convention, UINT8)
 
 
 def scores(kind: str, shape: tuple[int, int, int], seed: int, convention: Upsampling = "half_pixel") -> Scores:
@@ -74,12 +77,12 @@ def assert_equal_forms(case: Case, seed: int = 0) -> None:
     main, sub, evidence, size = case.main, case.sub, case.evidence, case.size
     before = main.values.copy(), sub.values.copy()
     with np.errstate(under="ignore"):
-        groups = naive_evidence.group_scores(main, sub, evidence, size)
+        groups = reference.group_scores(main, sub, evidence, size)
         for prefer in PREFERENCES:
-            outputs = naive_evidence.output_scores(groups, main, evidence, prefer, size)
-            label = naive.label_map(outputs.values, size, outputs.convention, dtype)
-            sure = naive_evidence.confidence(label, groups, evidence.groups)
-            guided = naive_evidence.guided_label_map(*naive_evidence.guided(outputs, brightness), brightness, dtype)
+            outputs = reference.output_scores(groups, main, evidence, prefer, size)
+            label = reference.label_map(outputs.values, size, outputs.convention, dtype)
+            sure = reference.confidence(label, groups, evidence.groups)
+            guided = reference.guided_label_map(*reference.guided(outputs, brightness), brightness, dtype)
             for workers in (None, WORKERS):
                 fast = cpu_evidence.group_scores(main, sub, evidence, size, workers)
                 assert fast.convention == groups.convention
@@ -87,13 +90,13 @@ def assert_equal_forms(case: Case, seed: int = 0) -> None:
                 fast = cpu_evidence.output_scores(groups, main, evidence, prefer, size, workers)
                 assert fast.convention == groups.convention
                 np.testing.assert_array_equal(fast.values, outputs.values, strict=True)
-                labels = cpu.label_map(fast.values, size, fast.convention, dtype, workers)
+                labels = cpu_table.label_map(fast.values, size, fast.convention, dtype, workers)
                 np.testing.assert_array_equal(labels, label, strict=True)
                 through = cpu_evidence.label_by_evidence(main, sub, evidence, prefer, size, dtype, workers)
                 np.testing.assert_array_equal(through, label)
                 shares = cpu_evidence.confidence(label, groups, evidence.groups, workers)
                 np.testing.assert_array_equal(shares, sure, strict=True)
-                labels = cpu_guided.guided_label_map(outputs, brightness, dtype, workers)
+                labels = cpu_contours.guided_label_map(outputs, brightness, dtype, workers)
                 np.testing.assert_array_equal(labels, guided, strict=True)
     np.testing.assert_array_equal(main.values, before[0])
     np.testing.assert_array_equal(sub.values, before[1])
@@ -183,14 +186,14 @@ def assert_equal_guided(black: Floats, white: Floats, brightness: NDArray[np.uin
     ids = np.arange(len(black))[::-1].copy()
     with np.errstate(under="ignore"):
         bent = Scores(black, convention), Scores(white, convention), ids
-        expected = naive_evidence.guided_label_map(*bent, brightness, UINT8)
+        expected = reference.guided_label_map(*bent, brightness, UINT8)
     _, h, w = black.shape
     row, down = source_coordinates(brightness.shape[0], h, convention)
     column, right = source_coordinates(brightness.shape[1], w, convention)
-    rows, columns = cpu.cell_starts(row, max(h - 1, 1)), cpu.cell_starts(column, max(w - 1, 1))
+    rows, columns = cpu_table.cell_starts(row, max(h - 1, 1)), cpu_table.cell_starts(column, max(w - 1, 1))
     labels = np.full(brightness.shape, 99, np.uint8)
     cells = rows, columns, down, right
-    cpu_guided._fill_guided(black, white, ids, brightness, *cells, labels, 0, rows.size - 1)
+    cpu_contours._fill_guided(black, white, ids, brightness, *cells, labels, 0, rows.size - 1)
     np.testing.assert_array_equal(labels, expected)
 
 
@@ -278,7 +281,9 @@ def test_weighting_before_interpolation_is_weighting_after_it(finer: str) -> Non
     main = whole((MAINS, *(fine if finer == "main" else coarse)), 1, "align_corners")
     sub = whole((6, *(coarse if finer == "main" else fine)), 2)
     case = Case(main, sub, random_evidence(GROUPS, MAINS, 6), size)
-    main, sub = (replace(given, values=naive.upsample(given.values, size, given.convention)) for given in (main, sub))
+    main, sub = (
+        replace(given, values=reference.upsample(given.values, size, given.convention)) for given in (main, sub)
+    )
     groups = case.groups()
     assert groups.convention == ("align_corners" if finer == "main" else "half_pixel")
     assert groups.values.shape[1:] == fine
@@ -304,7 +309,7 @@ def test_the_label_is_the_class_of_the_greatest_boosted_group(prefer: Prefer) ->
 
 def clear(scores: Scores, size: tuple[int, int], of: Sequence[int] | None = None) -> NDArray[np.bool_]:
     """Return where the greatest of the scores, interpolated, is clear of the others by more than rounding."""
-    values = naive.upsample(scores.values[slice(None) if of is None else list(of)], size, scores.convention)
+    values = reference.upsample(scores.values[slice(None) if of is None else list(of)], size, scores.convention)
     first, second = np.sort(values, axis=0)[-1], np.sort(values, axis=0)[-2]
     gap: NDArray[np.bool_] = first - second > 0.02
     return gap
@@ -317,7 +322,7 @@ def test_preferring_main_gives_the_main_model_s_own_labels_but_for_added_classes
     main, sub = whole((MAINS, 12, 18), 3, convention), whole((6, 5, 7), 4)
     case = Case(main, sub, random_evidence(GROUPS, MAINS, 6, 1), size)
     label = case.label("main")
-    own = cpu.label_map(main.values, size, convention, UINT8)
+    own = cpu_table.label_map(main.values, size, convention, UINT8)
     kept = (label < MAINS) & clear(main, size)
     assert 0.2 < kept.mean() < 0.95
     np.testing.assert_array_equal(label[kept], own[kept])
@@ -332,7 +337,7 @@ def test_preferring_main_on_a_finer_grid_that_has_the_main_model_s_samples_chang
     label = Case(main, sub, random_evidence((0, 1, 2, 3), 3, 4, 2), size).label("main")
     kept = (label < 3) & clear(main, size)
     assert kept.mean() > 0.2
-    np.testing.assert_array_equal(label[kept], cpu.label_map(main.values, size, main.convention, UINT8)[kept])
+    np.testing.assert_array_equal(label[kept], cpu_table.label_map(main.values, size, main.convention, UINT8)[kept])
 
 
 @pytest.mark.parametrize("convention", CONVENTIONS)
@@ -340,7 +345,7 @@ def test_within_a_group_the_main_model_decides(convention: Upsampling) -> None:
     size = 60, 90
     main, sub = whole((MAINS, 12, 18), 7, convention), whole((6, 5, 7), 8)
     label = Case(main, sub, random_evidence(GROUPS, MAINS, 6, 3), size).label()
-    values = naive.upsample(main.values, size, convention)
+    values = reference.upsample(main.values, size, convention)
     for members in ((0, 4), (1, 2)):
         of_group = np.isin(label, members) & clear(main, size, members)
         assert of_group.mean() > 0.05
@@ -394,7 +399,7 @@ def test_confidence_of_one_group_is_full() -> None:
     label = case.label()
     assert set(np.unique(label)) == {0, 1, 2}
     assert (cpu_evidence.confidence(label, groups, case.evidence.groups) == 255).all()
-    np.testing.assert_array_equal(label, cpu.label_map(case.main.values, case.size, "half_pixel", UINT8))
+    np.testing.assert_array_equal(label, cpu_table.label_map(case.main.values, case.size, "half_pixel", UINT8))
 
 
 def test_confidence_is_the_probability_of_the_label_s_group() -> None:
@@ -430,9 +435,9 @@ def test_an_image_of_one_brightness_smooths_the_scores_and_no_more(light: int, c
     plain = replace(plain, values=plain.values - np.array([0, 0, 9, 0, 0], np.float32)[:, np.newaxis, np.newaxis])
     smooth = Scores(mean_of_neighbours(mean_of_neighbours(plain.values)).astype(np.float32), convention)
     size = 45, 62  # less than APART pixels between samples
-    expected = cpu.label_map(smooth.values, size, convention, UINT8)
+    expected = cpu_table.label_map(smooth.values, size, convention, UINT8)
     sure = clear(replace(smooth, values=smooth.values * 100), size)
-    label = cpu_guided.guided_label_map(plain, np.full(size, light, np.uint8), UINT8)
+    label = cpu_contours.guided_label_map(plain, np.full(size, light, np.uint8), UINT8)
     assert sure.mean() > 0.95
     assert len(np.unique(label)) == 4
     np.testing.assert_array_equal(label[sure], expected[sure])
@@ -451,8 +456,8 @@ def test_an_edge_of_the_image_within_a_cell_draws_the_label_s_edge_onto_it(side:
     brightness[:, edge:] = 200
     if axis == 0:
         values, brightness = values.transpose(0, 2, 1).copy(), brightness.T.copy()
-    plain = cpu.label_map(values, (side, side), "half_pixel", UINT8)
-    label = cpu_guided.guided_label_map(Scores(values, "half_pixel"), brightness, UINT8)
+    plain = cpu_table.label_map(values, (side, side), "half_pixel", UINT8)
+    label = cpu_contours.guided_label_map(Scores(values, "half_pixel"), brightness, UINT8)
     for picture, at in ((plain, side // 2), (label, edge)):
         expected = np.tile(np.arange(side) >= at, (side, 1))
         np.testing.assert_array_equal(picture if axis == 1 else picture.T, expected)
@@ -472,12 +477,12 @@ def test_scores_too_coarse_for_the_image_s_edges_are_put_on_a_finer_grid(
     samples: tuple[int, int], size: tuple[int, int], grid: tuple[int, int], convention: Upsampling
 ) -> None:
     scores = Scores(np.ones((2, *samples), np.float32), convention if samples == grid else "align_corners")
-    guide = naive_evidence.guide_grid(scores, size)
+    guide = reference.guide_grid(scores, size)
     assert guide.values.shape == (2, *grid)
     assert guide.values.dtype == np.float32
     assert guide.convention == convention
 
 
 def test_a_pixel_halfway_between_two_samples_belongs_to_the_second() -> None:
-    first, end = naive_evidence.nearest_pixels(4, 2, "asymmetric")  # they lie at 0, 0.5, 1 and 1 of the samples
+    first, end = reference.nearest_pixels(4, 2, "asymmetric")  # they lie at 0, 0.5, 1 and 1 of the samples
     assert (first.tolist(), end.tolist()) == ([0, 1], [1, 4])

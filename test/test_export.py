@@ -17,7 +17,7 @@ from classaug_ros.convert.cards import noise, run_once
 from classaug_ros.convert.classlists import shipped_classes
 from classaug_ros.engines import load_engine
 from classaug_ros.errors import ConfigError, EngineError
-from classaug_ros.models import load_model
+from classaug_ros.models.card import load_model
 from classaug_ros.rules import Rules
 
 torch = pytest.importorskip("torch", reason="needs the extra `export`")
@@ -282,8 +282,8 @@ def test_shipped_classes_are_recognised(tmp_path: Path, capsys: pytest.CaptureFi
 
 def test_images_reach_the_exported_model_as_they_reach_the_original(tmp_path: Path) -> None:
     """A photograph's way: our preprocessing and logits against the network on the same resized pixels."""
-    from classaug_ros.images import Frame
-    from classaug_ros.preprocess import Preprocessor
+    from classaug_ros.engines.preprocess import Preprocessor
+    from classaug_ros.imaging.images import Frame
 
     source = save(tmp_path / "net", segformer(NAMES))
     export(str(source), tmp_path / "out")

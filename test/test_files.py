@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from classaug_ros.errors import ConfigError
-from classaug_ros.files import writable, write_all, write_whole
+from classaug_ros.io.files import writable, write_all, write_whole
 
 
 def test_a_file_and_its_folders_are_made(tmp_path: Path) -> None:

@@ -11,20 +11,12 @@ import pytest
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
-from classaug_ros.labels import LabelSpace
-from classaug_ros.learning.fit import (
-    GAMMAS,
-    MOST_TO_CHOOSE,
-    PENALTIES,
-    calibrate,
-    choose_gamma,
-    fit_evidence,
-    solve,
-)
+from classaug_ros.learning.fit import GAMMAS, MOST_TO_CHOOSE, PENALTIES, calibrate, choose_gamma, fit_evidence, solve
 from classaug_ros.learning.problem import Fit, Loss, log_frequency, pose
-from classaug_ros.learning.samples import Samples
+from classaug_ros.learning.score_samples import Samples
+from classaug_ros.models.labels import LabelSpace
 from classaug_ros.rules import Evidence, groups_of
-from classaug_ros.task import Task
+from classaug_ros.rules.task import Task
 
 Values = NDArray[np.float64]
 

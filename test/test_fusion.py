@@ -20,10 +20,13 @@ from numpy.typing import NDArray
 from support.hardscores import KINDS, scores_of
 
 from classaug_ros import fusion
-from classaug_ros.fusion import cpu, cpu_evidence, cpu_guided, geometry, naive
-from classaug_ros.fusion.compiled import _private, compiled
-from classaug_ros.images import Frame
-from classaug_ros.models import Upsampling
+from classaug_ros.fusion import geometry, reference
+from classaug_ros.fusion.cpu import contours as cpu_contours
+from classaug_ros.fusion.cpu import evidence as cpu_evidence
+from classaug_ros.fusion.cpu import table as cpu_table
+from classaug_ros.fusion.cpu.compiled import _private, compiled
+from classaug_ros.imaging.images import Frame
+from classaug_ros.models.card import Upsampling
 
 CONVENTIONS: tuple[Upsampling, ...] = get_args(Upsampling)
 UINT8, UINT16 = np.dtype(np.uint8), np.dtype(np.uint16)
@@ -35,10 +38,10 @@ WORKERS = ThreadPoolExecutor(1)
 def assert_same_labels(scores: NDArray[np.float32], size: tuple[int, int], convention: Upsampling) -> None:
     dtype = UINT8 if len(scores) <= 255 else UINT16
     with np.errstate(under="ignore"):
-        expected = naive.label_map(scores, size, convention, dtype)
+        expected = reference.label_map(scores, size, convention, dtype)
     before = scores.copy()
     for workers in (None, WORKERS):
-        labels = cpu.label_map(scores, size, convention, dtype, workers)
+        labels = cpu_table.label_map(scores, size, convention, dtype, workers)
         assert labels.shape == size
         assert labels.dtype == dtype
         assert labels.flags.c_contiguous
@@ -94,7 +97,7 @@ def test_labels_equal_the_specification_whatever_the_values(values: list[float],
 
 def test_equal_scores_give_the_lowest_class() -> None:
     for convention in CONVENTIONS:
-        labels = cpu.label_map(np.ones((4, 3, 3), np.float32), (20, 30), convention, UINT8)
+        labels = cpu_table.label_map(np.ones((4, 3, 3), np.float32), (20, 30), convention, UINT8)
         assert not labels.any()
 
 
@@ -118,9 +121,9 @@ def test_scores_of_any_memory_layout(layout: str) -> None:
 @pytest.mark.parametrize("grid", [(33, 17), (4, 60), (1, 5), (1, 1)], ids=str)
 def test_half_pixel_is_opencv_s_bilinear_resize(grid: tuple[int, int], size: tuple[int, int]) -> None:
     scores = scores_of("noise", (2, *grid), 5)
-    for plane, up in zip(scores, naive.upsample(scores, size, "half_pixel"), strict=True):
-        reference = cv2.resize(plane, (size[1], size[0]), interpolation=cv2.INTER_LINEAR)
-        np.testing.assert_allclose(up, reference, atol=2e-5)
+    for plane, up in zip(scores, reference.upsample(scores, size, "half_pixel"), strict=True):
+        by_opencv = cv2.resize(plane, (size[1], size[0]), interpolation=cv2.INTER_LINEAR)
+        np.testing.assert_allclose(up, by_opencv, atol=2e-5)
 
 
 @pytest.mark.parametrize("size", [(11, 300), (120, 90), (5, 3), (1, 2)], ids=str)
@@ -140,7 +143,7 @@ def test_other_conventions_are_linear_interpolation_at_their_positions(
         np.stack([np.interp(positions(size[0], grid[0]), range(grid[0]), column) for column in np.transpose(plane)], 1)
         for plane in across
     ]
-    np.testing.assert_allclose(naive.upsample(scores, size, convention), expected, atol=2e-5)
+    np.testing.assert_allclose(reference.upsample(scores, size, convention), expected, atol=2e-5)
 
 
 @pytest.mark.parametrize("convention", CONVENTIONS)
@@ -160,7 +163,7 @@ def test_source_coordinates_stay_inside_the_samples(out: int, samples: int, conv
 
 def test_the_conventions_differ_where_they_should() -> None:
     scores = np.array([[[0, 1, 2, 3]]], np.float32)
-    rows = {convention: naive.upsample(scores, (1, 8), convention)[0, 0] for convention in CONVENTIONS}
+    rows = {convention: reference.upsample(scores, (1, 8), convention)[0, 0] for convention in CONVENTIONS}
     np.testing.assert_allclose(rows["half_pixel"], [0, 0.25, 0.75, 1.25, 1.75, 2.25, 2.75, 3])
     np.testing.assert_allclose(rows["align_corners"], np.arange(8) * 3 / 7, rtol=1e-6)
     np.testing.assert_allclose(rows["asymmetric"], [0, 0.5, 1, 1.5, 2, 2.5, 3, 3])
@@ -202,7 +205,7 @@ def poisoned(function: Callable[..., Any], *arguments: Any) -> Any:
 @pytest.mark.parametrize("size", [(1, 1), (3, 2), (15, 33), (200, 7)], ids=str)
 @pytest.mark.parametrize("grid", GRIDS, ids=str)
 def test_every_label_is_written(grid: tuple[int, int], size: tuple[int, int], convention: Upsampling) -> None:
-    labels = poisoned(cpu.label_map, scores_of("noise", (4, *grid), 7), size, convention, UINT8)
+    labels = poisoned(cpu_table.label_map, scores_of("noise", (4, *grid), 7), size, convention, UINT8)
     assert labels.max() < 4
 
 
@@ -223,12 +226,12 @@ def test_looking_up_and_painting_are_the_specification(
     frame = Frame(random.integers(0, 256, (*shape, 3), np.uint8), order)
     with ThreadPoolExecutor(1) as pool:
         workers = None if alone else pool
-        label = poisoned(cpu.look_up, main, sub, table, workers)
-        painted = poisoned(cpu.paint, label, palette, frame, 0.3, workers)
+        label = poisoned(cpu_table.look_up, main, sub, table, workers)
+        painted = poisoned(cpu_table.paint, label, palette, frame, 0.3, workers)
     assert label.dtype == dtype
     assert all(label[y, x] == table[main[y, x], sub[y, x]] for y, x in np.ndindex(shape))
-    np.testing.assert_array_equal(label, naive.look_up(main, sub, table))
-    for got, want in zip(painted, naive.paint(label, palette, frame, 0.3), strict=True):
+    np.testing.assert_array_equal(label, reference.look_up(main, sub, table))
+    for got, want in zip(painted, reference.paint(label, palette, frame, 0.3), strict=True):
         assert got is not None
         assert want is not None
         assert got.dtype == want.dtype == np.uint8
@@ -243,13 +246,13 @@ def test_joining_is_the_specification(shape: tuple[int, int], dtype: np.dtype[An
     first, further = (random.integers(0, 9, shape).astype(dtype) for _ in range(2))
     sure, surer = (random.integers(0, 4, shape).astype(np.uint8) for _ in range(2))
     before = first.copy(), sure.copy()
-    expected = naive.join(first, sure, further, surer, added)
+    expected = reference.join(first, sure, further, surer, added)
     for y, x in np.ndindex(shape):
         wins = further[y, x] >= 4 and (first[y, x] < 4 or surer[y, x] > sure[y, x])
         assert expected[0][y, x] == (further if wins else first)[y, x]
         assert expected[1][y, x] == (surer if wins else sure)[y, x]
     for workers in (None, WORKERS):
-        for got, want in zip(cpu.join(first, sure, further, surer, added, workers), expected, strict=True):
+        for got, want in zip(cpu_table.join(first, sure, further, surer, added, workers), expected, strict=True):
             np.testing.assert_array_equal(got, want, strict=True)
     for array, kept in zip((first, sure), before, strict=True):
         np.testing.assert_array_equal(array, kept)
@@ -261,8 +264,8 @@ def test_count_is_the_specification(size: tuple[int, int]) -> None:
     main, sub, truth = (random.integers(0, top, size).astype(np.uint16) for top in (31, 19, 25))
     fast, slow = (random.integers(0, 9, (31, 19, 19)) for _ in range(2))
     slow[:] = fast
-    cpu.count(main, sub, truth, fast)
-    naive.count(main, sub, truth, slow)
+    cpu_table.count(main, sub, truth, fast)
+    reference.count(main, sub, truth, slow)
     np.testing.assert_array_equal(fast, slow)
     assert fast.dtype == np.int64
 
@@ -270,7 +273,7 @@ def test_count_is_the_specification(size: tuple[int, int]) -> None:
 def test_without_a_frame_there_is_no_overlay() -> None:
     labels = np.arange(24, dtype=np.uint8).reshape(4, 6)
     palette = np.random.default_rng(12).integers(0, 256, (256, 3), np.uint8)
-    for form in (cpu.paint, naive.paint):
+    for form in (cpu_table.paint, reference.paint):
         color, overlay = form(labels, palette)
         np.testing.assert_array_equal(color, palette[labels])
         assert overlay is None
@@ -282,9 +285,9 @@ def test_overlay_is_the_specification_and_close_to_the_formula(alpha: float) -> 
     image = np.repeat(np.tile(levels[:, None], (1, 256))[:, :, None], 3, axis=2)
     palette = np.repeat(levels[:, None], 3, axis=1)
     ids = np.tile(levels[None, :], (256, 1))
-    color, overlay = cpu.paint(ids, palette, Frame(image, "rgb"), alpha)
+    color, overlay = cpu_table.paint(ids, palette, Frame(image, "rgb"), alpha)
     assert overlay is not None
-    np.testing.assert_array_equal(overlay, naive.blend(image, color, alpha))
+    np.testing.assert_array_equal(overlay, reference.blend(image, color, alpha))
     exact = image * (1 - alpha) + color * alpha
     assert np.abs(overlay - exact).max() <= 0.5 + 255 / 512
     if alpha in (0.0, 1.0):
@@ -301,7 +304,7 @@ def test_overlay_takes_padded_and_read_only_images() -> None:
     image = np.lib.stride_tricks.as_strided(padded, (9, 7, 3), (40, 3, 1), writeable=False)
     for order in ("rgb", "bgr"):
         frame = Frame(image, order)
-        for got, want in zip(cpu.paint(ids, palette, frame), naive.paint(ids, palette, frame), strict=True):
+        for got, want in zip(cpu_table.paint(ids, palette, frame), reference.paint(ids, palette, frame), strict=True):
             np.testing.assert_array_equal(got, want)
 
 
@@ -319,10 +322,10 @@ def test_nearest_takes_the_label_each_centre_lies_in(shape: tuple[int, int], siz
 
 def test_the_package_runs_the_fast_form() -> None:
     for name in ("label_map", "count", "look_up", "join", "paint"):
-        assert getattr(fusion, name) is getattr(cpu, name)
+        assert getattr(fusion, name) is getattr(cpu_table, name)
     for name in ("group_scores", "output_scores", "label_by_evidence", "confidence"):
         assert getattr(fusion, name) is getattr(cpu_evidence, name)
-    assert fusion.guided_label_map is cpu_guided.guided_label_map
+    assert fusion.guided_label_map is cpu_contours.guided_label_map
 
 
 def test_without_a_place_for_the_cache_functions_are_compiled_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -345,7 +348,7 @@ def test_most_cells_of_smooth_scores_are_filled_at_once() -> None:
     scores = np.zeros((3, 8, 8), np.float32)
     scores[0, :, :4] = scores[2, :, 4:] = 1
     winners, clear = np.empty((8, 8), np.int32), np.empty((8, 8), np.bool_)
-    cpu.corner_winners(scores, winners, clear, 0, 8)
+    cpu_table.corner_winners(scores, winners, clear, 0, 8)
     np.testing.assert_array_equal(winners, scores.argmax(axis=0))
     assert clear.all()
 
@@ -367,7 +370,7 @@ def test_machine_code_is_kept_where_none_but_the_user_writes(tmp_path: Path, mod
     cache.chmod(mode)
     module = tmp_path / "module.py"
     module.write_text(
-        "from classaug_ros.fusion.compiled import compiled\n\n"
+        "from classaug_ros.fusion.cpu.compiled import compiled\n\n"
         "@compiled\ndef twice(x):\n    return 2 * x\n\nprint(twice(4))\n"
     )
     root = str(Path(__file__).resolve().parents[1])

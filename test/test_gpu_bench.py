@@ -22,14 +22,14 @@ pytest.importorskip("triton", reason="needs the extra `gpu`")
 from support.tinymodels import World, random_rules  # noqa: E402
 from support.tinyprograms import models_of, write_programs  # noqa: E402
 
-from classaug_ros.bench import gpu, throughput  # noqa: E402
-from classaug_ros.bench.stages import Stages  # noqa: E402
-from classaug_ros.bench.steps import synthetic_frames  # noqa: E402
-from classaug_ros.bench.torchfusion import TorchWork  # noqa: E402
+from classaug_ros.benchmark import gpu, throughput  # noqa: E402
+from classaug_ros.benchmark.gpu_stages import Stages  # noqa: E402
+from classaug_ros.benchmark.steps import synthetic_frames  # noqa: E402
+from classaug_ros.benchmark.torchfusion import TorchWork  # noqa: E402
 from classaug_ros.cli import main  # noqa: E402
 from classaug_ros.engines import BuildOptions, load_device_engine  # noqa: E402
 from classaug_ros.errors import EngineError  # noqa: E402
-from classaug_ros.gpu.options import GpuOptions  # noqa: E402
+from classaug_ros.pipeline.gpu_options import GpuOptions  # noqa: E402
 from classaug_ros.rules import Rules  # noqa: E402
 
 SCRIPTS = Path(__file__).resolve().parents[1] / "bench"
@@ -106,7 +106,7 @@ def test_pytorch_s_operations_do_the_same_work(measured: dict[str, Any], world: 
     cards = [model.card for model in models]
     device = torch.device("cpu")
     engines = [load_device_engine(model, "cpu", BuildOptions(), print) for model in models]
-    stages = Stages(cards, engines, device, frame, gpu.terms_of(rules, "table"), gpu.WANTED)
+    stages = Stages(cards, engines, device, frame, gpu.config_of(rules, "table"), gpu.WANTED)
     images = TorchWork(cards[0], cards[1], rules, SIZE, gpu.ALPHA, device).prepare(torch.from_numpy(frame.rgb()[None]))
     for image, expected in zip(images, stages.images, strict=True):
         np.testing.assert_allclose(image, expected, atol=1e-3)

@@ -18,16 +18,17 @@ pytest.importorskip("triton")
 from support.aot import BETWEEN, OLDEST_AND_NEWEST, compile_launches  # noqa: E402
 from support.kernels import CPU, PICTURES, POISON, note_launches, poisoned  # noqa: E402
 
-from classaug_ros.encodings import ENCODINGS, LAYOUTS, Layout  # noqa: E402
-from classaug_ros.fusion import naive, naive_evidence  # noqa: E402
-from classaug_ros.fusion.naive_evidence import Scores  # noqa: E402
-from classaug_ros.gpu import bending, contours, fusion  # noqa: E402
-from classaug_ros.gpu.contours import Contours  # noqa: E402
-from classaug_ros.gpu.fusion import Result, ScoreFusion  # noqa: E402
-from classaug_ros.gpu.guided import GREY, GUIDED, Bent  # noqa: E402
-from classaug_ros.gpu.samples import Samples  # noqa: E402
-from classaug_ros.images import Frame  # noqa: E402
-from classaug_ros.models import Upsampling  # noqa: E402
+from classaug_ros.fusion import reference  # noqa: E402
+from classaug_ros.fusion.gpu import contours, guided_filter  # noqa: E402
+from classaug_ros.fusion.gpu import fuse as fuse_kernels  # noqa: E402
+from classaug_ros.fusion.gpu.contours import Contours  # noqa: E402
+from classaug_ros.fusion.gpu.fuse import Result, ScoreFusion  # noqa: E402
+from classaug_ros.fusion.gpu.guided_argmax import GREY, GUIDED, Bent  # noqa: E402
+from classaug_ros.fusion.gpu.sampling_grid import Samples  # noqa: E402
+from classaug_ros.fusion.scores import Scores  # noqa: E402
+from classaug_ros.imaging.encodings import ENCODINGS, LAYOUTS, Layout  # noqa: E402
+from classaug_ros.imaging.images import Frame  # noqa: E402
+from classaug_ros.models.card import Upsampling  # noqa: E402
 
 CONVENTIONS: tuple[Upsampling, ...] = get_args(Upsampling)
 TEMPTING = ("noise", "ties", "ulp apart", "each an ulp better", "almost certain")
@@ -104,15 +105,15 @@ def assert_guided(case: Guided, dtype: str = "uint8", *, flat: bool = False) -> 
     for number, (values, frame) in enumerate(zip(case.scores, case.frames, strict=True)):
         grey = frame.grey(size)
         with np.errstate(under="ignore"):
-            black, white, ids = naive_evidence.guided(Scores(values, case.convention), grey)
-            label = naive_evidence.guided_label_map(black, white, ids, grey, np.dtype(dtype))
+            black, white, ids = reference.guided(Scores(values, case.convention), grey)
+            label = reference.guided_label_map(black, white, ids, grey, np.dtype(dtype))
         np.testing.assert_array_equal(np.flatnonzero(made._greatest[number].numpy()), ids)
-        guide = naive_evidence.averaged(grey, black.values.shape[1:], black.convention)
+        guide = reference.averaged(grey, black.values.shape[1:], black.convention)
         np.testing.assert_array_equal(made._guide[number].numpy(), guide, strict=True)
         np.testing.assert_array_equal(bent.black.output[number].numpy()[ids], black.values, strict=True)
         np.testing.assert_array_equal(bent.white[number].numpy()[ids], white.values, strict=True)
         np.testing.assert_array_equal(result.label[number].numpy(), label, strict=True)
-        assert flat or not np.array_equal(label, naive.label_map(values, size, case.convention, np.dtype(dtype)))
+        assert flat or not np.array_equal(label, reference.label_map(values, size, case.convention, np.dtype(dtype)))
 
 
 def said(
@@ -171,7 +172,9 @@ def assert_none_is_left_out(
     scores = torch.from_numpy(black[np.newaxis])
     words = torch.full((1, -(-classes // 32), h, w), -1, dtype=torch.int32)
     bent = Bent(samples.source(scores, 1, 0), torch.from_numpy(white), words)
-    bending.compare[1, 1](scores, bent.white, torch.ones(classes, dtype=torch.int32), words, classes, h, w, 16, 64)
+    guided_filter.compare[1, 1](
+        scores, bent.white, torch.ones(classes, dtype=torch.int32), words, classes, h, w, 16, 64
+    )
     result = poisoned(1, size, np.uint8, ())
     how: dict[str, Any] = {"shape": (h, w), "alpha": ALPHA, "min_confidence": 0, "device": CPU}
     fuse = ScoreFusion(convention, np.zeros(classes, np.int32), PALETTE, POISON, size, layout, **how)
@@ -179,7 +182,7 @@ def assert_none_is_left_out(
     dark, bright = Scores(black, convention), Scores(white, convention)
     with np.errstate(under="ignore"):
         ids, grey = np.arange(classes), frame.grey(size)
-        expected = naive_evidence.guided_label_map(dark, bright, ids, grey, np.dtype(np.uint8))
+        expected = reference.guided_label_map(dark, bright, ids, grey, np.dtype(np.uint8))
     np.testing.assert_array_equal(result.label[0].numpy(), expected, strict=True)
     return expected.astype(np.uint8)
 
@@ -225,17 +228,17 @@ def test_brightness_of_every_colour_is_opencv_s() -> None:
 def test_confidence_is_the_one_without_contours(wanted: tuple[str, ...], least: float) -> None:
     size, frames = (19, 44), [picture((19, 44), seed=seed) for seed in range(2)]
     case = Guided(said("smooth", 6, (4, 6), "align_corners", frames).scores, "align_corners", frames, 3, least)
-    posterior = np.stack([naive_evidence.posterior(each[::2]) for each in case.scores])
+    posterior = np.stack([reference.posterior(each[::2]) for each in case.scores])
     result = poisoned(2, size, np.uint8, wanted)
     case.run(result, torch.from_numpy(posterior))
     for number, frame in enumerate(frames):
         grey = frame.grey(size)
-        bent = naive_evidence.guided(Scores(case.scores[number], "align_corners"), grey)
-        label = naive_evidence.guided_label_map(*bent, grey, np.dtype(np.uint8))
+        bent = reference.guided(Scores(case.scores[number], "align_corners"), grey)
+        label = reference.guided_label_map(*bent, grey, np.dtype(np.uint8))
         pooled = Scores(case.scores[number, ::2], "align_corners")
-        confidence = naive_evidence.confidence(label, pooled, case.groups)
+        confidence = reference.confidence(label, pooled, case.groups)
         label[confidence < 255 * least] = POISON
-        color, overlay = naive.paint(label, PALETTE, frame, ALPHA)
+        color, overlay = reference.paint(label, PALETTE, frame, ALPHA)
         for name, expected in zip(("label", *PICTURES), (label, confidence, color, overlay), strict=True):
             found = getattr(result, name)
             assert (found is not None) == (name in ("label", *wanted))
@@ -252,7 +255,13 @@ def test_few_classes_are_interpolated() -> None:
 
 
 def test_five_launches_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
-    kernels = bending.spread, bending.bend, bending.smooth, bending.compare, fusion.fuse_scores
+    kernels = (
+        guided_filter.spread,
+        guided_filter.bend,
+        guided_filter.smooth,
+        guided_filter.compare,
+        fuse_kernels.fuse_scores,
+    )
     launched = note_launches(monkeypatch, *kernels)
     said("noise", 4, (5, 6), "half_pixel", [picture((20, 70))] * 2).run(poisoned(2, (20, 70), np.uint8, ()))
     assert [(each.name, each.fused) for each in launched] == [

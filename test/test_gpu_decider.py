@@ -19,21 +19,21 @@ pytest.importorskip("triton")
 from support.aot import all_targets, compile_launches  # noqa: E402
 from support.kernels import CPU, PICTURES, Launch, note_launches, poisoned  # noqa: E402
 
-from classaug_ros.decision import Decision  # noqa: E402
-from classaug_ros.encodings import ENCODINGS, Layout  # noqa: E402
-from classaug_ros.fusion import naive  # noqa: E402
-from classaug_ros.gpu import bending as bending_kernels  # noqa: E402
-from classaug_ros.gpu import fusion as fusion_kernels  # noqa: E402
-from classaug_ros.gpu import join as join_kernels  # noqa: E402
-from classaug_ros.gpu.decider import GpuDecider  # noqa: E402
-from classaug_ros.gpu.fusion import Result  # noqa: E402
-from classaug_ros.gpu.join import Join  # noqa: E402
-from classaug_ros.gpu.pooling import pool  # noqa: E402
-from classaug_ros.gpu.scores import score  # noqa: E402
-from classaug_ros.images import Frame  # noqa: E402
-from classaug_ros.models import Model  # noqa: E402
-from classaug_ros.pipeline import Augmented, Pipeline  # noqa: E402
+from classaug_ros.fusion import reference  # noqa: E402
+from classaug_ros.fusion.gpu import fuse as fuse_kernels  # noqa: E402
+from classaug_ros.fusion.gpu import guided_filter as filter_kernels  # noqa: E402
+from classaug_ros.fusion.gpu import join as join_kernels  # noqa: E402
+from classaug_ros.fusion.gpu.fuse import Result  # noqa: E402
+from classaug_ros.fusion.gpu.join import Join  # noqa: E402
+from classaug_ros.fusion.gpu.output_scores import score  # noqa: E402
+from classaug_ros.fusion.gpu.pooling import pool  # noqa: E402
+from classaug_ros.imaging.encodings import ENCODINGS, Layout  # noqa: E402
+from classaug_ros.imaging.images import Frame  # noqa: E402
+from classaug_ros.models.card import Model  # noqa: E402
+from classaug_ros.pipeline.cpu import Augmented, Pipeline  # noqa: E402
+from classaug_ros.pipeline.gpu_decider import GpuDecider  # noqa: E402
 from classaug_ros.rules import Kind, Prefer, Rules, RuleSet  # noqa: E402
+from classaug_ros.rules.decision import Decision  # noqa: E402
 
 INPUT = (24, 32)
 SIZE = (15, 33)
@@ -120,8 +120,8 @@ def city(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
 
 @pytest.fixture
 def launches(monkeypatch: pytest.MonkeyPatch) -> list[Launch]:
-    kernels = pool, score, fusion_kernels.fuse_labels, fusion_kernels.fuse_scores
-    bending = bending_kernels.spread, bending_kernels.bend, bending_kernels.smooth, bending_kernels.compare
+    kernels = pool, score, fuse_kernels.fuse_labels, fuse_kernels.fuse_scores
+    bending = filter_kernels.spread, filter_kernels.bend, filter_kernels.smooth, filter_kernels.compare
     return note_launches(monkeypatch, *kernels, *bending, join_kernels.join)
 
 
@@ -298,7 +298,7 @@ def test_labels_are_joined_as_specified(town: Town, batch: int) -> None:
     result = poisoned(batch, size, rules.output.dtype, ("confidence", "color"))
     join = Join(rules, 1, size, Layout(3, 0, 1, 2), alpha=ALPHA, min_confidence=101.5 / 255, device=CPU)
     join(one, two, torch.zeros((batch, 0), dtype=torch.uint8), 0, result)
-    label, confidence = naive.join(first, sure, rules.ids[1][further], surer, rules.added)
+    label, confidence = reference.join(first, sure, rules.ids[1][further], surer, rules.added)
     label[confidence < 101.5] = rules.output.unlabelled
     np.testing.assert_array_equal(result.label.numpy(), label, strict=True)
     assert result.confidence is not None

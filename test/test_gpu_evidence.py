@@ -19,13 +19,13 @@ pytest.importorskip("triton")
 from support.aot import all_targets, compile_launches  # noqa: E402
 from support.kernels import CPU, Launch, note_launches  # noqa: E402
 
-from classaug_ros.branch import LEAST_PROBABILITY  # noqa: E402
-from classaug_ros.fusion import Scores, naive_evidence  # noqa: E402
-from classaug_ros.gpu.evidence import EvidenceScores  # noqa: E402
-from classaug_ros.gpu.pooling import pool  # noqa: E402
-from classaug_ros.gpu.scores import score  # noqa: E402
-from classaug_ros.labels import LabelSpace  # noqa: E402
-from classaug_ros.models import InputSpec, ModelCard, OutputKind, OutputSpec, Upsampling  # noqa: E402
+from classaug_ros.fusion import Scores, reference  # noqa: E402
+from classaug_ros.fusion.gpu.evidence import EvidenceScores  # noqa: E402
+from classaug_ros.fusion.gpu.output_scores import score  # noqa: E402
+from classaug_ros.fusion.gpu.pooling import pool  # noqa: E402
+from classaug_ros.fusion.scores import LEAST_PROBABILITY  # noqa: E402
+from classaug_ros.models.card import InputSpec, ModelCard, OutputKind, OutputSpec, Upsampling  # noqa: E402
+from classaug_ros.models.labels import LabelSpace  # noqa: E402
 from classaug_ros.rules import Evidence, Prefer  # noqa: E402
 
 CONVENTIONS: tuple[Upsampling, ...] = get_args(Upsampling)
@@ -99,9 +99,9 @@ def assert_equal_to_the_specification(
         assert (made.posterior is not None) == posterior
         for image, scores in enumerate(made.scores.numpy()):
             with np.errstate(under="ignore"):
-                groups = naive_evidence.group_scores(main.scores(image), sub.scores(image), evidence, size)
-                outputs = naive_evidence.output_scores(groups, main.scores(image), evidence, prefer, size)
-                shares = naive_evidence.posterior(groups.values)
+                groups = reference.group_scores(main.scores(image), sub.scores(image), evidence, size)
+                outputs = reference.output_scores(groups, main.scores(image), evidence, prefer, size)
+                shares = reference.posterior(groups.values)
             assert made.convention == outputs.convention
             if tolerance:
                 np.testing.assert_allclose(scores, outputs.values, rtol=tolerance, atol=tolerance)

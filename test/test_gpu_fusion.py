@@ -13,23 +13,24 @@ from numpy.typing import NDArray
 from support.aot import BETWEEN, OLDEST_AND_NEWEST, compile_launches
 from support.hardscores import KINDS, scores_of
 
-from classaug_ros.demo import parts
-from classaug_ros.encodings import ENCODINGS, LAYOUTS, Layout
-from classaug_ros.fusion import naive, naive_evidence
-from classaug_ros.fusion.naive_evidence import Scores
-from classaug_ros.images import Frame
-from classaug_ros.labels import LabelMap, LabelSpace
-from classaug_ros.models import InputSpec, ModelCard, OutputKind, OutputSpec, Upsampling, load_model
+from classaug_ros.fusion import reference
+from classaug_ros.fusion.scores import Scores
+from classaug_ros.imaging.encodings import ENCODINGS, LAYOUTS, Layout
+from classaug_ros.imaging.images import Frame
+from classaug_ros.models.card import InputSpec, ModelCard, OutputKind, OutputSpec, Upsampling, load_model
+from classaug_ros.models.labels import LabelMap, LabelSpace
 from classaug_ros.rules import Provenance, Rules
+from demo import parts
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("triton")
 
 from support.kernels import CPU, PICTURES, POISON, note_launches, poisoned  # noqa: E402
 
-from classaug_ros.gpu import fusion, painting  # noqa: E402
-from classaug_ros.gpu.fusion import Paint, Result, ScoreFusion, TableFusion  # noqa: E402
-from classaug_ros.gpu.samples import EVERY, LABELS, PRUNED, REGISTERS, Samples  # noqa: E402
+from classaug_ros.fusion.gpu import fuse as fuse_kernels  # noqa: E402
+from classaug_ros.fusion.gpu import painting  # noqa: E402
+from classaug_ros.fusion.gpu.fuse import Paint, Result, ScoreFusion, TableFusion  # noqa: E402
+from classaug_ros.fusion.gpu.sampling_grid import EVERY, LABELS, PRUNED, REGISTERS, Samples  # noqa: E402
 
 CONVENTIONS: tuple[Upsampling, ...] = get_args(Upsampling)
 ALPHA = 0.4
@@ -74,8 +75,8 @@ def outputs_of(card: ModelCard, batch: int, dtype: str, seed: int) -> NDArray[An
 
 def expected_labels(card: ModelCard, output: NDArray[Any], size: tuple[int, int]) -> LabelMap:
     if card.output.kind == "labels":
-        return naive.nearest(output, size)
-    return naive.label_map(output.astype(np.float32), size, card.output.upsample, UINT16)
+        return reference.nearest(output, size)
+    return reference.label_map(output.astype(np.float32), size, card.output.upsample, UINT16)
 
 
 def frames_of(batch: int, size: tuple[int, int], padding: int) -> tuple[NDArray[np.uint8], int]:
@@ -149,9 +150,9 @@ def test_tables_give_what_the_specification_gives(case: Case) -> None:
     shares = np.round(rules.confidence * 255).astype(np.uint8)
     for k in range(case.batch):
         main, sub = (expected_labels(card, output[k], size) for card, output in zip(cards, outputs, strict=True))
-        label, confidence = naive.look_up(main, sub, rules.table), naive.look_up(main, sub, shares)
+        label, confidence = reference.look_up(main, sub, rules.table), reference.look_up(main, sub, shares)
         label[confidence < 255 * 0.3] = rules.output.unlabelled
-        color, overlay = naive.paint(label, rules.output.palette(), pixels_of(rows[k], size[1]), ALPHA)
+        color, overlay = reference.paint(label, rules.output.palette(), pixels_of(rows[k], size[1]), ALPHA)
         assert_equal(result, k, "label", label)
         assert_equal(result, k, "confidence", confidence)
         assert_equal(result, k, "color", color)
@@ -168,7 +169,7 @@ def test_labels_of_hard_scores_are_those_of_the_specification(kind: str) -> None
     assert fuse._samples.how[0] == PRUNED
     fuse(torch.from_numpy(scores[np.newaxis]), None, torch.zeros((1, 1), dtype=torch.uint8), 0, result)
     with np.errstate(under="ignore"):
-        assert_equal(result, 0, "label", naive.label_map(scores, size, convention, np.dtype(np.uint8)))
+        assert_equal(result, 0, "label", reference.label_map(scores, size, convention, np.dtype(np.uint8)))
 
 
 @pytest.mark.parametrize("shape", [(5, 6), (20, 70)], ids=["pruned", "every"])
@@ -177,7 +178,7 @@ def test_offsets_of_64_bits_give_the_same(shape: tuple[int, int]) -> None:
     result, fuse = poisoned(1, size, np.dtype(np.uint8), ()), score_fusion(scores, "half_pixel", size)
     fuse._samples = replace(fuse._samples, how=(*fuse._samples.how[:3], 1))
     fuse(torch.from_numpy(scores[np.newaxis]), None, torch.zeros((1, 1), dtype=torch.uint8), 0, result)
-    assert_equal(result, 0, "label", naive.label_map(scores, size, "half_pixel", np.dtype(np.uint8)))
+    assert_equal(result, 0, "label", reference.label_map(scores, size, "half_pixel", np.dtype(np.uint8)))
 
 
 def score_fusion(
@@ -201,7 +202,7 @@ def test_scores_give_labels_and_the_probability_of_their_groups(
     scores = np.stack([scores_of("smooth", (classes, 4, 6), k) for k in range(batch)])
     groups = np.arange(classes, dtype=np.int32) // 2
     pooled = scores[:, ::2]
-    posterior = np.stack([naive_evidence.posterior(each) for each in pooled])
+    posterior = np.stack([reference.posterior(each) for each in pooled])
     fuse = score_fusion(scores[0], "align_corners", size, least)
     rows, step = frames_of(batch, size, 3)
     palette = card_of(classes, (1, 1)).classes.palette()
@@ -209,11 +210,11 @@ def test_scores_give_labels_and_the_probability_of_their_groups(
     asked = torch.from_numpy(posterior) if least or "confidence" in wanted else None
     fuse(torch.from_numpy(scores), asked, torch.from_numpy(rows.reshape(batch, -1)), step, result)
     for k in range(batch):
-        label = naive.label_map(scores[k], size, "align_corners", UINT16)
-        confidence = naive_evidence.confidence(label, Scores(pooled[k], "align_corners"), groups)
+        label = reference.label_map(scores[k], size, "align_corners", UINT16)
+        confidence = reference.confidence(label, Scores(pooled[k], "align_corners"), groups)
         if least:
             label[confidence < 255 * least] = len(palette) - 1
-        color, overlay = naive.paint(label, palette, pixels_of(rows[k], size[1]), ALPHA)
+        color, overlay = reference.paint(label, palette, pixels_of(rows[k], size[1]), ALPHA)
         assert_equal(result, k, "label", label)
         for name, expected in (("confidence", confidence), ("color", color), ("overlay", overlay)):
             assert_equal(result, k, name, expected if name in wanted else None)
@@ -232,7 +233,7 @@ def test_overlays_of_every_layout(name: str, width: int) -> None:
     result.label[0] = torch.from_numpy(label)
     paint = Paint(palette, size, layout, alpha=ALPHA, device=CPU)
     paint(torch.from_numpy(rows.reshape(1, -1).copy()), rows.shape[1], result)
-    color, overlay = naive.paint(label, palette, Frame(frame.rgb(), "rgb"), ALPHA)
+    color, overlay = reference.paint(label, palette, Frame(frame.rgb(), "rgb"), ALPHA)
     assert_equal(result, 0, "color", color)
     assert_equal(result, 0, "overlay", overlay)
     assert_equal(result, 0, "confidence", np.full(size, POISON))
@@ -246,7 +247,7 @@ def test_overlays_of_labels_past_255(alpha: float) -> None:
     result = poisoned(1, size, UINT16)
     result.label[0] = torch.from_numpy(label)
     Paint(palette, size, LAYOUTS["bgr"], alpha=alpha, device=CPU)(torch.from_numpy(rows.reshape(1, -1)), step, result)
-    color, overlay = naive.paint(label, palette, pixels_of(rows[0], size[1]), alpha)
+    color, overlay = reference.paint(label, palette, pixels_of(rows[0], size[1]), alpha)
     assert_equal(result, 0, "color", color)
     assert_equal(result, 0, "overlay", overlay)
 
@@ -302,7 +303,7 @@ def test_what_does_not_fit_is_refused() -> None:
 
 
 def test_every_fusion_is_one_launch_of_its_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
-    launched = note_launches(monkeypatch, fusion.fuse_labels, fusion.fuse_scores, painting.paint_labels)
+    launched = note_launches(monkeypatch, fuse_kernels.fuse_labels, fuse_kernels.fuse_scores, painting.paint_labels)
     launches_of((20, 70), card_of(5, (3, 4)), card_of(4, (3, 3)))
     names = ["fuse_labels", "fuse_scores", "paint_labels"]
     assert launched == [(name, (2, 2, 1), False) for name in names]
@@ -325,10 +326,10 @@ def test_how_classes_are_found(size: tuple[int, int], shape: tuple[int, int], ho
 @pytest.mark.parametrize("size", [(180, 240), pytest.param((360, 480), marks=pytest.mark.slow)], ids=str)
 def test_the_demo_s_models_give_what_the_pipeline_gives(size: tuple[int, int]) -> None:
     pytest.importorskip("onnxruntime")
-    from classaug_ros.decision import Decision
-    from classaug_ros.demo.scenes import render_scene
-    from classaug_ros.pipeline import Pipeline
+    from classaug_ros.pipeline.cpu import Pipeline
     from classaug_ros.rules import RuleSet
+    from classaug_ros.rules.decision import Decision
+    from demo.scenes import render_scene
 
     folder = Path(parts.__file__).parent / "models"
     main, sub = load_model(folder / "main"), load_model(folder / "sub")

@@ -23,19 +23,19 @@ from support.tinymodels import World
 from support.tinyprograms import models_of, rules_of, write_programs
 from support.working import listener, settled, started
 
-from classaug_ros.decision import Decision
 from classaug_ros.errors import ConfigError, EngineError, OutputError
-from classaug_ros.gpu.decider import GpuDecider
-from classaug_ros.gpu.options import GpuOptions
-from classaug_ros.gpu.path import GpuPath, Ready
-from classaug_ros.gpu.slots import Program
-from classaug_ros.images import Frame
-from classaug_ros.path import CpuPath, FramePath, Terms, Wanted
-from classaug_ros.pipeline import Augmented, Pipeline
+from classaug_ros.imaging.images import Frame
+from classaug_ros.pipeline.cpu import Augmented, Pipeline
+from classaug_ros.pipeline.frame_path import CpuPath, FramePath, FusionConfig, RequestedOutputs
+from classaug_ros.pipeline.gpu import GpuPath, StagedFrames
+from classaug_ros.pipeline.gpu_decider import GpuDecider
+from classaug_ros.pipeline.gpu_frame_slots import Program
+from classaug_ros.pipeline.gpu_options import GpuOptions
+from classaug_ros.rules.decision import Decision
 
 SIZE = (12, 10)
-ALL = Wanted(label=True, overlay=True, color=True, confidence=True)
-LABEL = Wanted(label=True, overlay=False, color=False, confidence=False)
+ALL = RequestedOutputs(label=True, overlay=True, color=True, confidence=True)
+LABEL = RequestedOutputs(label=True, overlay=False, color=False, confidence=False)
 
 
 @pytest.fixture(scope="module")
@@ -63,11 +63,13 @@ def frame(seed: int, size: tuple[int, int] = SIZE) -> Frame:
     return Frame(np.random.default_rng(seed).integers(1, 255, (*size, 3), np.uint8), "bgr" if seed % 2 else "rgb")
 
 
-def terms(world: World, kind: Any = "table", seed: int = 0, **decision: Any) -> Terms:
-    return Terms(rules_of(world, kind, seed), Decision(**decision), 0.4)
+def config(world: World, kind: Any = "table", seed: int = 0, **decision: Any) -> FusionConfig:
+    return FusionConfig(rules_of(world, kind, seed), Decision(**decision), 0.4)
 
 
-def through(path: FramePath, frames: Sequence[Frame], on: Terms, wanted: Wanted = ALL) -> list[Augmented]:
+def through(
+    path: FramePath, frames: Sequence[Frame], on: FusionConfig, wanted: RequestedOutputs = ALL
+) -> list[Augmented]:
     """Take frames through; the arrays are kept."""
     results = path.fuse(path.infer(path.prepare(frames), on, wanted, lambda: None))
     for result in results:
@@ -94,7 +96,7 @@ def assert_same(one: Augmented | OutputError, other: Augmented) -> None:
 def test_results_are_the_cpu_s(
     path: GpuPath, reference: CpuPath, world: World, kind: str, decision: dict[str, Any]
 ) -> None:
-    on = terms(world, kind, **decision)
+    on = config(world, kind, **decision)
     path.check(on.rules, on.decision)
     for seed in range(2):
         (mine,), (theirs,) = through(path, [frame(seed)], on), through(reference, [frame(seed)], on)
@@ -104,17 +106,17 @@ def test_results_are_the_cpu_s(
 
 def test_several_frames_are_on_their_way_at_once(path: GpuPath, reference: CpuPath, world: World) -> None:
     """What one is waited for with is not touched by the two after it."""
-    on = terms(world)
-    begun = []
+    on = config(world)
+    launched = []
     for seed in range(7):
-        begun.append(path.infer(path.prepare([frame(seed)]), on, ALL, lambda: None))
+        launched.append(path.infer(path.prepare([frame(seed)]), on, ALL, lambda: None))
         if seed >= 2:
-            (mine,) = path.fuse(begun[seed - 2])
+            (mine,) = path.fuse(launched[seed - 2])
             assert_same(mine, *through(reference, [frame(seed - 2)], on))
 
 
 def test_frames_of_a_batch_come_back_in_order_whatever_their_sizes(world: World, reference: CpuPath) -> None:
-    on = terms(world, "probability")
+    on = config(world, "probability")
     frames = [frame(0), frame(2), frame(4, (5, 7)), frame(1), frame(6, (5, 7))]
     with closing(gpu_path(world, batch=5)) as batched:
         assert batched.batch == 5
@@ -126,7 +128,7 @@ def test_frames_of_a_batch_come_back_in_order_whatever_their_sizes(world: World,
 
 
 def test_terms_wishes_and_sizes_may_change_with_every_frame(path: GpuPath, reference: CpuPath, world: World) -> None:
-    several = [terms(world), terms(world, "probability"), terms(world, seed=1)]
+    several = [config(world), config(world, "probability"), config(world, seed=1)]
     for number in range(9):
         on, wanted = several[number % 3], LABEL if number % 2 else ALL
         size = SIZE if number % 4 else (6, 5)
@@ -137,18 +139,18 @@ def test_terms_wishes_and_sizes_may_change_with_every_frame(path: GpuPath, refer
 
 
 def test_a_slot_keeps_the_last_sizes_only(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("classaug_ros.gpu.slots.KEPT", 2)
+    monkeypatch.setattr("classaug_ros.pipeline.gpu_frame_slots.KEPT", 2)
     with closing(gpu_path(world, frames_in_flight=1)) as path:
-        on = terms(world)
+        on = config(world)
         for side in range(4, 10):
             through(path, [frame(0, (side, 5))], on, LABEL)
         (slot,) = path._turns[0].values()
-        assert [height for height, _, _ in slot._rooms] == [6, 8]
+        assert [height for height, _, _ in slot._buffers] == [6, 8]
 
 
 def test_padded_rows_and_encodings_are_read_as_they_come(path: GpuPath, reference: CpuPath, world: World) -> None:
     padded = np.random.default_rng(0).integers(1, 255, (SIZE[0], SIZE[1] + 3, 3), np.uint8)[:, : SIZE[1]]
-    on = terms(world)
+    on = config(world)
     for order in ("rgb", "bgr"):
         each = Frame(padded, order)
         assert_same(*through(path, [each], on), *through(reference, [each], on))
@@ -157,7 +159,7 @@ def test_padded_rows_and_encodings_are_read_as_they_come(path: GpuPath, referenc
 def test_room_is_made_once_for_every_frame_and_also_when_the_models_fail(world: World) -> None:
     with closing(gpu_path(world)) as path:
         rooms: list[int] = []
-        on = terms(world)
+        on = config(world)
         path.infer(path.prepare([frame(0)]), on, LABEL, lambda: rooms.append(0))
         path.give_up("enough")
         with pytest.raises(EngineError, match="enough"):
@@ -167,15 +169,15 @@ def test_room_is_made_once_for_every_frame_and_also_when_the_models_fail(world: 
 
 def test_models_given_up_run_again_once_they_are_loaded_anew(world: World, reference: CpuPath) -> None:
     with closing(gpu_path(world)) as path:
-        on = terms(world)
-        begun = path.infer(path.prepare([frame(0)]), on, ALL, lambda: None)
-        path.fuse(begun)
+        on = config(world)
+        launched = path.infer(path.prepare([frame(0)]), on, ALL, lambda: None)
+        path.fuse(launched)
         path.give_up("enough")
         path.give_up("more than that")
         assert (path.broken, path.given_up, path.busy) == ("enough", 1, False)
         early = path.prepare([frame(1)])
-        left = weakref.ref(begun.programs[0][0])
-        del begun
+        left = weakref.ref(launched.programs[0][0])
+        del launched
         path.reload()
         assert path.broken == ""
         assert left() is None
@@ -186,18 +188,18 @@ def test_models_given_up_run_again_once_they_are_loaded_anew(world: World, refer
 def test_scores_that_are_no_numbers_are_told_with_their_model(path: GpuPath, world: World) -> None:
     black = Frame(np.zeros((*SIZE, 3), np.uint8), "rgb")
     with pytest.raises(OutputError, match=r"main.*has NaN or infinity in it"):
-        through(path, [black], terms(world))
+        through(path, [black], config(world))
     assert path.broken == ""
-    through(path, [frame(1)], terms(world))
+    through(path, [frame(1)], config(world))
 
 
 def test_of_a_batch_only_the_frame_with_scores_that_are_no_numbers_is_lost(world: World, reference: CpuPath) -> None:
-    on = terms(world)
+    on = config(world)
     black = Frame(np.zeros((*SIZE, 3), np.uint8), "rgb")
     with closing(gpu_path(world, batch=4)) as path:
         for _ in range(2):
-            begun = path.infer(path.prepare([frame(0), black, frame(2)]), on, ALL, lambda: None)
-            first, second, third = path.fuse(begun)
+            launched = path.infer(path.prepare([frame(0), black, frame(2)]), on, ALL, lambda: None)
+            first, second, third = path.fuse(launched)
             assert isinstance(second, OutputError)
             for seed, mine in ((0, first), (2, third)):
                 assert_same(mine, *through(reference, [frame(seed)], on))
@@ -216,7 +218,7 @@ def test_after_an_error_of_the_device_nothing_is_tried_again(world: World, monke
     with closing(gpu_path(world)) as path:
         error = RuntimeError("CUDA error: an illegal memory access\nCUDA kernel errors might be reported later")
         monkeypatch.setattr(Program, "wait", failing(error))
-        on = terms(world)
+        on = config(world)
         with pytest.raises(EngineError, match=r"^the GPU failed: CUDA error: an illegal memory access$"):
             through(path, [frame(0)], on)
         with pytest.raises(EngineError, match="the GPU failed"):
@@ -230,9 +232,9 @@ def test_an_error_that_is_not_the_device_s_costs_its_frame(world: World, monkeyp
     with closing(gpu_path(world)) as path:
         monkeypatch.setattr(Program, "wait", failing(RuntimeError("Failed to find C compiler.")))
         with pytest.raises(EngineError, match=r"^Failed to find C compiler\.$"):
-            through(path, [frame(0)], terms(world))
+            through(path, [frame(0)], config(world))
         monkeypatch.undo()
-        through(path, [frame(0)], terms(world))
+        through(path, [frame(0)], config(world))
         assert path.broken == ""
 
 
@@ -241,7 +243,7 @@ def test_a_path_left_while_it_makes_a_program_is_busy_and_stays_whole(
 ) -> None:
     """Compiling takes seconds; a node that is deactivated meanwhile is not kept waiting, nor do two make programs."""
     released = threading.Event()
-    on, made = terms(world), GpuDecider.__init__
+    on, made = config(world), GpuDecider.__init__
 
     def compiling(*arguments: Any, **options: Any) -> None:
         released.wait(PATIENCE)
@@ -249,8 +251,8 @@ def test_a_path_left_while_it_makes_a_program_is_busy_and_stays_whole(
 
     with closing(gpu_path(world)) as path, ThreadPoolExecutor(1) as pool:
         monkeypatch.setattr(GpuDecider, "__init__", compiling)
-        ready = path.prepare([frame(0)])
-        inferring = pool.submit(path.infer, ready, on, ALL, lambda: None)
+        prepared = path.prepare([frame(0)])
+        inferring = pool.submit(path.infer, prepared, on, ALL, lambda: None)
         while not path.busy:
             time.sleep(0.001)
         path.give_up("deactivated")
@@ -264,7 +266,7 @@ def test_a_path_left_while_it_makes_a_program_is_busy_and_stays_whole(
 def test_a_device_that_does_not_answer_is_given_up(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     released = threading.Event()
     with closing(gpu_path(world, timeout=0.2, frames_in_flight=1)) as path:
-        on = terms(world)
+        on = config(world)
         through(path, [frame(0)], on)
         monkeypatch.setattr(Program, "wait", lambda _: released.wait(PATIENCE))
         with pytest.raises(EngineError, match=r"^the GPU did not answer within 0\.2 s$"):
@@ -279,11 +281,11 @@ def test_the_worker_runs_cameras_that_wait_at_once_as_one_batch(
     world: World, reference: CpuPath, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cameras = ("front", "left", "right")
-    on, batches = terms(world), list[int]()
+    on, batches = config(world), list[int]()
     with closing(gpu_path(world, batch=3)) as path:
         prepare = path.prepare
 
-        def preparing(frames: Sequence[Frame]) -> Ready:
+        def preparing(frames: Sequence[Frame]) -> StagedFrames:
             batches.append(len(frames))
             return prepare(frames)
 
@@ -303,12 +305,12 @@ def test_the_worker_runs_cameras_that_wait_at_once_as_one_batch(
 
 
 def test_labels_follow_contours_as_on_the_cpu(path: GpuPath, reference: CpuPath, world: World) -> None:
-    on = terms(world, "probability", contours=True)
+    on = config(world, "probability", contours=True)
     path.check(on.rules, on.decision)
     for seed in range(3):
         assert_same(*through(path, [frame(seed)], on), *through(reference, [frame(seed)], on))
     with pytest.raises(ConfigError, match="contours need rules of kind probability"):
-        path.check(terms(world, "table").rules, on.decision)
+        path.check(config(world, "table").rules, on.decision)
 
 
 def test_rules_of_other_models_are_refused(path: GpuPath, world: World, tmp_path: Path) -> None:

@@ -13,10 +13,10 @@ torch = pytest.importorskip("torch")
 triton = pytest.importorskip("triton")
 import triton.language as tl  # noqa: E402
 
-from classaug_ros.encodings import ENCODINGS, Encoding  # noqa: E402
-from classaug_ros.gpu import naive  # noqa: E402
-from classaug_ros.gpu.pixels import Layout, load_rgb  # noqa: E402
-from classaug_ros.images import Frame  # noqa: E402
+from classaug_ros.fusion import reference  # noqa: E402
+from classaug_ros.fusion.gpu.pixels import Layout, load_rgb  # noqa: E402
+from classaug_ros.imaging.encodings import ENCODINGS, Encoding  # noqa: E402
+from classaug_ros.imaging.images import Frame  # noqa: E402
 
 READ = {name: encoding for name, encoding in ENCODINGS.items() if encoding.layout is not None}
 POISON = 77
@@ -76,7 +76,7 @@ def test_kernel_and_reference_read_what_opencv_does(encoding: Encoding) -> None:
     for data, size, step, samples in images(encoding):
         expected = Frame.encoded(samples, encoding).rgb()
         np.testing.assert_array_equal(read_by_kernel(data, size, step, encoding.layout), expected)
-        np.testing.assert_array_equal(naive.colors(samples.reshape(size[0], -1), encoding.layout), expected)
+        np.testing.assert_array_equal(reference.colors(samples.reshape(size[0], -1), encoding.layout), expected)
 
 
 @pytest.mark.parametrize("name", ["uyvy", "yuyv"])
@@ -92,7 +92,7 @@ def test_every_yuv_colour_is_converted_as_opencv_does(name: str) -> None:
     samples = colors.reshape(256 * 256, 256, 2)
     expected = Frame.encoded(samples, encoding).rgb()
     assert len(np.unique(expected.reshape(-1, 3) @ (1 << 16, 1 << 8, 1))) > 2_000_000
-    np.testing.assert_array_equal(naive.colors(samples.reshape(len(samples), -1), encoding.layout), expected)
+    np.testing.assert_array_equal(reference.colors(samples.reshape(len(samples), -1), encoding.layout), expected)
     some = samples[::17].copy()  # interpreted, all would take a minute
     np.testing.assert_array_equal(read_by_kernel(some.ravel(), (len(some), 256), 512, encoding.layout), expected[::17])
 

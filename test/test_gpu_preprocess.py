@@ -15,13 +15,14 @@ pytest.importorskip("triton")
 from support.aot import all_targets, compile_launches  # noqa: E402
 from support.kernels import Launch, note_launches  # noqa: E402
 
-from classaug_ros.encodings import ENCODINGS, LAYOUTS  # noqa: E402
-from classaug_ros.gpu import naive, preprocess  # noqa: E402
-from classaug_ros.gpu.pixels import load_rgb  # noqa: E402
-from classaug_ros.gpu.preprocess import Preprocess  # noqa: E402
-from classaug_ros.images import Frame  # noqa: E402
-from classaug_ros.models import ColorOrder, InputSpec  # noqa: E402
-from classaug_ros.preprocess import Preprocessor  # noqa: E402
+from classaug_ros.engines.preprocess import Preprocessor  # noqa: E402
+from classaug_ros.fusion import reference  # noqa: E402
+from classaug_ros.fusion.gpu import preprocess  # noqa: E402
+from classaug_ros.fusion.gpu.pixels import load_rgb  # noqa: E402
+from classaug_ros.fusion.gpu.preprocess import Preprocess  # noqa: E402
+from classaug_ros.imaging.encodings import ENCODINGS, LAYOUTS  # noqa: E402
+from classaug_ros.imaging.images import Frame  # noqa: E402
+from classaug_ros.models.card import ColorOrder, InputSpec  # noqa: E402
 
 ENCODED = {
     name: ENCODINGS[name] for name in ("rgb8", "bgr8", "rgba8", "bgra8", "mono8", "8UC4", "yuv422", "yuv422_yuy2")
@@ -83,9 +84,9 @@ def test_inputs_are_those_of_the_reference_to_the_bit_and_near_the_cpu_s(
     Preprocess(MODELS, size, encoding.layout, images)(torch.from_numpy(frames), step)
     assert len(launches) == 1
     frame = Frame.encoded(rows[0].reshape(*size, encoding.channels), encoding)
-    pixels = naive.colors(rows[0], encoding.layout)
+    pixels = reference.colors(rows[0], encoding.layout)
     for model, image in zip(MODELS, images, strict=True):
-        np.testing.assert_array_equal(image[0].numpy(), naive.prepare(pixels, model))
+        np.testing.assert_array_equal(image[0].numpy(), reference.prepare(pixels, model))
         levels = (image.numpy() - Preprocessor(model)(frame)) / np.array(SCALE)[:, np.newaxis, np.newaxis]
         assert np.abs(levels).max() <= 1
 
@@ -102,9 +103,9 @@ def test_a_batch_is_prepared_in_one_launch_tile_by_tile(name: str, launches: lis
         prepare(torch.from_numpy(shown), step)
     assert [each.grid for each in launches] == [(3, 3, 6)] * 2
     for number in range(3):
-        pixels = naive.colors(rows[2 - number], layout)
+        pixels = reference.colors(rows[2 - number], layout)
         for model, image in zip(models, images, strict=True):
-            np.testing.assert_array_equal(image[number].numpy(), naive.prepare(pixels, model))
+            np.testing.assert_array_equal(image[number].numpy(), reference.prepare(pixels, model))
 
 
 @pytest.mark.usefixtures("one_tile")

@@ -14,8 +14,8 @@ from support.tinymodels import IR_VERSION, OPSET
 from classaug_ros.convert.cards import noise
 from classaug_ros.convert.graphs import cut_upsampling, declare_output
 from classaug_ros.engines.onnxrt import OnnxRuntimeEngine, declared
-from classaug_ros.labels import LabelSpace
-from classaug_ros.models import InputSpec, Model, ModelCard, OutputSpec
+from classaug_ros.models.card import InputSpec, Model, ModelCard, OutputSpec
+from classaug_ros.models.labels import LabelSpace
 
 SIZE = (4, 6)
 

@@ -20,11 +20,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from classaug_ros.codecs import MAX_PIXELS
-from classaug_ros.encodings import ENCODINGS, Order
 from classaug_ros.errors import ImageError
-from classaug_ros.gpu import naive
-from classaug_ros.images import Frame, decode_compressed, decode_image, fill_image, read_image
+from classaug_ros.fusion import reference
+from classaug_ros.imaging.codecs import MAX_PIXELS
+from classaug_ros.imaging.encodings import ENCODINGS, Order
+from classaug_ros.imaging.images import Frame, decode_compressed, decode_image, fill_image, read_image
 
 Pixels = NDArray[np.uint8]
 
@@ -191,7 +191,7 @@ def test_raw_bytes_and_their_layout_stand_for_the_same_colours(name: str) -> Non
     layout, rows = frame.raw()
     assert rows.dtype == np.uint8
     assert rows.shape == (4, 6 * layout.stride)
-    np.testing.assert_array_equal(naive.colors(rows, layout), frame.rgb())
+    np.testing.assert_array_equal(reference.colors(rows, layout), frame.rgb())
 
 
 @pytest.mark.parametrize("name", [name for name in ENCODINGS if "16" not in name and "bayer" not in name])
@@ -209,7 +209,7 @@ def test_raw_bytes_of_any_view_are_its_pixels(order: Order) -> None:
     pixels = street()
     for view in (pixels, pixels[::-1], pixels[:, ::2], pixels[:, ::-1], pixels[3:9, 5:11], pixels[:, :, ::-1]):
         layout, rows = Frame(view, order).raw()
-        np.testing.assert_array_equal(naive.colors(rows, layout), Frame(view, order).rgb())
+        np.testing.assert_array_equal(reference.colors(rows, layout), Frame(view, order).rgb())
 
 
 @pytest.fixture

@@ -11,11 +11,11 @@ import pytest
 from support.programs import PATIENCE
 from support.tinymodels import MAIN_CLASSES, SOON, SUB_CLASSES, Trap, tiny_model
 
+from classaug_ros.engines.daemon_executor import DaemonExecutor
 from classaug_ros.errors import EngineError
-from classaug_ros.images import Frame
-from classaug_ros.lane import Lane
-from classaug_ros.models import Model
-from classaug_ros.pipeline import Pipeline
+from classaug_ros.imaging.images import Frame
+from classaug_ros.models.card import Model
+from classaug_ros.pipeline.cpu import Pipeline
 
 SIZE = (12, 10)
 HANGS: tuple[Trap, ...] = ("loops on white", "sticks on white")
@@ -76,7 +76,7 @@ def test_what_a_model_s_thread_does_besides_is_not_its_doing(tmp_path: Path, con
 def test_leaving_by_an_error_does_not_wait_for_a_model_that_hangs(tmp_path: Path) -> None:
     def leave() -> None:
         with Pipeline(*models(tmp_path, "sticks on white")) as pipeline:
-            pipeline.spare.submit(pipeline.branches[1].infer, pipeline.prepare(plain(255)).images[1])
+            pipeline.spare.submit(pipeline.runners[1].infer, pipeline.prepare(plain(255)).images[1])
             raise KeyboardInterrupt
 
     start = time.monotonic()
@@ -86,7 +86,7 @@ def test_leaving_by_an_error_does_not_wait_for_a_model_that_hangs(tmp_path: Path
 
 
 def test_a_model_that_hangs_when_it_is_measured_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("classaug_ros.branch.Branch.seconds", lambda _: time.sleep(2))
+    monkeypatch.setattr("classaug_ros.engines.model_runner.ModelRunner.seconds", lambda _: time.sleep(2))
     with pytest.raises(EngineError, match=r"main/model\.onnx did not answer within 0\.4 s"):  # two runs
         Pipeline(*models(tmp_path, "loops on white"), threads=4, timeout=0.2)
 
@@ -94,14 +94,14 @@ def test_a_model_that_hangs_when_it_is_measured_is_given_up(tmp_path: Path, monk
 def test_closing_while_models_are_loaded_again_leaves_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pipeline = Pipeline(*models(tmp_path, "loops on white"))
     pipeline.inference.give_up("enough")
-    branches, going, go = pipeline.branches, threading.Event(), threading.Event()
+    runners, going, go = pipeline.runners, threading.Event(), threading.Event()
 
     def slowly(threads: int) -> None:
         going.set()
         assert go.wait(PATIENCE)
-        type(branches[0]).reload(branches[0], threads)
+        type(runners[0]).reload(runners[0], threads)
 
-    monkeypatch.setattr(branches[0], "reload", slowly)
+    monkeypatch.setattr(runners[0], "reload", slowly)
     raised: list[Exception] = []
 
     def reload() -> None:
@@ -117,20 +117,20 @@ def test_closing_while_models_are_loaded_again_leaves_none(tmp_path: Path, monke
     go.set()
     thread.join(PATIENCE)
     assert [str(error) for error in raised] == ["the pipeline is closed"]
-    assert not hasattr(branches[0]._engine._engine, "_session")
+    assert not hasattr(runners[0]._engine._engine, "_session")
 
 
-def test_a_lane_works_in_order_and_forgets_what_was_given_up() -> None:
-    lane, go, done = Lane("lane"), threading.Event(), list[int]()
-    first = lane.submit(go.wait, PATIENCE)
-    given_up = lane.submit(done.append, 1)
-    last = lane.submit(done.append, 2)
+def test_an_executor_works_in_order_and_forgets_what_was_given_up() -> None:
+    executor, go, done = DaemonExecutor("executor"), threading.Event(), list[int]()
+    first = executor.submit(go.wait, PATIENCE)
+    given_up = executor.submit(done.append, 1)
+    last = executor.submit(done.append, 2)
     for future in (first, given_up):
         future.set_exception(EngineError("given up"))
     go.set()
-    lane.shutdown()
+    executor.shutdown()
     assert isinstance(first.exception(), EngineError)
     assert last.result() is None
     assert done == [2]
     with pytest.raises(RuntimeError, match="closed"):
-        lane.submit(go.wait)
+        executor.submit(go.wait)

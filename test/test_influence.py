@@ -9,9 +9,9 @@ import pytest
 from numpy.typing import NDArray
 from support.tinymodels import random_evidence
 
-from classaug_ros.labels import LabelSpace
 from classaug_ros.learning.influence import LISTED, Influence, describe_evidence, group_names, summarise_evidence
-from classaug_ros.learning.samples import Samples
+from classaug_ros.learning.score_samples import Samples
+from classaug_ros.models.labels import LabelSpace
 from classaug_ros.rules import Evidence, Kind, Provenance, Rules
 
 MAINS = ("road", "wall", "house", "sky")

@@ -26,10 +26,10 @@ from classaug_ros.learning.inspection import (
     summarise,
 )
 from classaug_ros.learning.learn import derive_rules
-from classaug_ros.learning.samples import Samples
+from classaug_ros.learning.score_samples import Samples
 from classaug_ros.learning.tablepicture import draw_influence
 from classaug_ros.rules import Rules
-from classaug_ros.task import Task
+from classaug_ros.rules.task import Task
 
 ROAD, RIDER, CAR = range(len(MAIN_CLASSES))
 PERSON, BICYCLE, BAG = 1, 2, 3  # sub classes; person and bicycle are added

@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from classaug_ros.interruption import interruption
+from classaug_ros.io.interruption import interruption
 
 
 def test_the_first_ctrl_c_is_an_event_and_the_second_is_as_usual() -> None:

@@ -17,9 +17,9 @@ from support.tinymodels import World
 
 from classaug_ros.cli import main as classaug
 from classaug_ros.data.bags import START_NS, make_bag
-from classaug_ros.images import Frame
-from classaug_ros.models import load_model
-from classaug_ros.pipeline import Pipeline
+from classaug_ros.imaging.images import Frame
+from classaug_ros.models.card import load_model
+from classaug_ros.pipeline.cpu import Pipeline
 from classaug_ros.rules import Rules, RuleSet
 
 LABEL, OVERLAY, INFO = (f"/classaug_node/{name}" for name in ("front/label", "front/overlay", "label_info"))

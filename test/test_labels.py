@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from classaug_ros.errors import ConfigError
-from classaug_ros.labels import LabelSpace
+from classaug_ros.models.labels import LabelSpace
 
 HEADER = "id,name,r,g,b\n"
 CONFIG = Path(__file__).resolve().parent.parent / "config" / "classes"

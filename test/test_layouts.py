@@ -19,13 +19,13 @@ from classaug_ros.data.dataset import Dataset
 from classaug_ros.data.layouts import open_annotations, open_dataset
 from classaug_ros.errors import ConfigError
 from classaug_ros.evaluation.evaluate import evaluate
-from classaug_ros.labels import LabelSpace
+from classaug_ros.io.shipped import shipped
 from classaug_ros.learning.learn import count, derive_rules
-from classaug_ros.models import load_model
-from classaug_ros.pipeline import Pipeline
+from classaug_ros.models.card import load_model
+from classaug_ros.models.labels import LabelSpace
+from classaug_ros.pipeline.cpu import Pipeline
 from classaug_ros.rules import RuleSet
-from classaug_ros.shipped import shipped
-from classaug_ros.task import Task
+from classaug_ros.rules.task import Task
 
 SIZE = (6, 9)
 

@@ -22,14 +22,14 @@ from support.tinymodels import MAIN_CLASSES, SUB_CLASSES, World, write_dataset, 
 from classaug_ros.cli import main as classaug
 from classaug_ros.data.dataset import Dataset, Sample, load_dataset
 from classaug_ros.errors import ConfigError, ImageError
-from classaug_ros.learning import learn, samples
+from classaug_ros.learning import learn, score_samples
 from classaug_ros.learning.counts import Counts, merge
 from classaug_ros.learning.learn import count, derive_rules
-from classaug_ros.learning.samples import Samples
-from classaug_ros.models import load_model
-from classaug_ros.pipeline import Pipeline
+from classaug_ros.learning.score_samples import Samples
+from classaug_ros.models.card import load_model
+from classaug_ros.pipeline.cpu import Pipeline
 from classaug_ros.rules import Evidence, Rules, derive
-from classaug_ros.task import Task
+from classaug_ros.rules.task import Task
 
 PROJECT = Path(__file__).resolve().parent.parent
 
@@ -371,7 +371,7 @@ def long_world(tmp_path_factory: pytest.TempPathFactory) -> World:
 def uninterrupted(long_world: World) -> Rules:
     output = long_world.folder / "uninterrupted.yaml"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(samples, "PER_CLASS_IN_ALL", 1000)  # fitting to more would take long
+        patch.setattr(score_samples, "PER_CLASS_IN_ALL", 1000)  # fitting to more would take long
         assert classaug(arguments(long_world, output)) == 0
     return Rules.load(output)
 
@@ -407,7 +407,7 @@ def test_a_run_that_was_ended_goes_on_where_it_was(
     assert 5 <= len(kept.images) < 250
     np.testing.assert_array_equal(kept.triples, by_hand_fast(long_world, kept.images))
 
-    monkeypatch.setattr(samples, "PER_CLASS_IN_ALL", 1000)
+    monkeypatch.setattr(score_samples, "PER_CLASS_IN_ALL", 1000)
     assert classaug(arguments(long_world, output)) == 0
     assert Counts.load(path).images == list(long_world.images)
     assert_same_samples(Counts.load(path), Counts.load(long_world.folder / "uninterrupted.counts.npz"))

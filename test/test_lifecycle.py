@@ -25,10 +25,10 @@ from support.ros import Process, eventually, own_domain
 from support.tinymodels import MAIN_CLASSES, random_rules, write_model
 from support.tinynode import NODE, SOON, Rig, at, running, tiny_node
 
-from classaug_ros.images import Frame
-from classaug_ros.models import load_model
+from classaug_ros.imaging.images import Frame
+from classaug_ros.models.card import load_model
 from classaug_ros.node.watchdog import IN_A_ROW
-from classaug_ros.pipeline import Pipeline
+from classaug_ros.pipeline.cpu import Pipeline
 from classaug_ros.rules import RuleSet
 from classaug_ros.running.nodeprocess import footprint
 

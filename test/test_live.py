@@ -27,10 +27,10 @@ from classaug_ros.evaluation.evaluate import Scorer
 from classaug_ros.evaluation.live import Account, _play, _predicted, evaluate_live
 from classaug_ros.evaluation.methods import Methods
 from classaug_ros.evaluation.scoring import scoring_for
-from classaug_ros.models import load_model
-from classaug_ros.pipeline import Pipeline
+from classaug_ros.models.card import load_model
+from classaug_ros.pipeline.cpu import Pipeline
 from classaug_ros.rules import Rules, RuleSet
-from classaug_ros.task import Task
+from classaug_ros.rules.task import Task
 
 pytestmark = pytest.mark.ros
 

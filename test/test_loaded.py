@@ -15,15 +15,17 @@ import numpy as np
 import pytest
 from support.tinymodels import SUB_CLASSES, World, random_rules, write_model, write_world
 
-from classaug_ros.decision import Decision
 from classaug_ros.errors import ConfigError
-from classaug_ros.fusion import cpu, cpu_evidence, cpu_guided
-from classaug_ros.images import Frame
-from classaug_ros.models import load_model
+from classaug_ros.fusion.cpu import contours as cpu_contours
+from classaug_ros.fusion.cpu import evidence as cpu_evidence
+from classaug_ros.fusion.cpu import table as cpu_table
+from classaug_ros.imaging.images import Frame
+from classaug_ros.models.card import load_model
 from classaug_ros.node.loaded import Loaded
 from classaug_ros.node.parameters import Settings, check
-from classaug_ros.path import Terms, Wanted
+from classaug_ros.pipeline.frame_path import FusionConfig, RequestedOutputs
 from classaug_ros.rules import KINDS
+from classaug_ros.rules.decision import Decision
 
 SIZE = (12, 10)
 
@@ -91,12 +93,12 @@ def test_rules_and_settings_that_contradict_each_other_are_refused(world: World)
         Loaded.load(settings(world.folder, "sub_table", **contours), print)
     with loaded(world.folder, "sub_probability") as probable:
         followed = probable.tuned(contours)
-        assert followed.terms.decision == Decision(contours=True)
-        assert probable.terms.decision == Decision()
+        assert followed.config.decision == Decision(contours=True)
+        assert probable.config.decision == Decision()
         with pytest.raises(ConfigError, match="contours need rules of kind probability"):
             followed.reloaded(settings(world.folder, "sub_table", **contours))
         tabled = followed.reloaded(settings(world.folder, "sub_table"))
-        assert tabled.terms.decision == Decision()
+        assert tabled.config.decision == Decision()
         with pytest.raises(ConfigError, match="contours need rules of kind probability"):
             tabled.tuned(contours)
         with pytest.raises(ConfigError, match="there are rules for 2 sub models, but 1 sub models"):
@@ -146,9 +148,9 @@ def compiled_by(using: Loaded, *, contours: bool) -> set[str]:
         shown.flags.writeable = writeable
         for decision, asked in product((Decision(), Decision("main"), Decision(contours=contours)), (False, True)):
             frame = Frame(shown, order)  # type: ignore[arg-type]
-            path, terms = using.path, Terms(using.rules, decision, 0.5)
-            wanted = Wanted(label=True, overlay=asked, color=asked, confidence=asked)
-            path.fuse(path.infer(path.prepare([frame]), terms, wanted, lambda: None))
+            path, config = using.path, FusionConfig(using.rules, decision, 0.5)
+            wanted = RequestedOutputs(label=True, overlay=asked, color=asked, confidence=asked)
+            path.fuse(path.infer(path.prepare([frame]), config, wanted, lambda: None))
     after = signatures()
     return {name for name in after if after[name] != before[name]}
 
@@ -157,7 +159,7 @@ def signatures() -> dict[str, int]:
     """Return how many types each compiled function is ready for."""
     return {
         name: len(value.signatures)
-        for module in (cpu, cpu_evidence, cpu_guided)
+        for module in (cpu_table, cpu_evidence, cpu_contours)
         for name, value in vars(module).items()
         if hasattr(value, "signatures")
     }

@@ -16,13 +16,13 @@ from support.tinymodels import SUB_CLASSES, World, random_rules, tiny_model, wri
 from classaug_ros.cli import main as classaug
 from classaug_ros.data.bags import COMPRESSED_IMAGE, IMAGE, BagWriter, image_message
 from classaug_ros.data.groundtruth import label_image
-from classaug_ros.decision import Decision
 from classaug_ros.errors import ConfigError
-from classaug_ros.images import Frame
-from classaug_ros.models import load_model
+from classaug_ros.imaging.images import Frame
+from classaug_ros.models.card import load_model
 from classaug_ros.node.framelog import cause_of
-from classaug_ros.pipeline import Pipeline
+from classaug_ros.pipeline.cpu import Pipeline
 from classaug_ros.rules import Kind, RuleSet
+from classaug_ros.rules.decision import Decision
 
 GREY = np.arange(20, dtype=np.uint8).reshape(4, 5)
 MESSAGE = bytes(image_message(7, "", GREY, "mono8"))

@@ -11,14 +11,14 @@ import pytest
 from support.reports import unsure_evidence, world_rules
 from support.tinymodels import World, write_world
 
-from classaug_ros.decision import Decision
 from classaug_ros.errors import ConfigError
 from classaug_ros.evaluation.methods import Methods, rules_fingerprint
-from classaug_ros.images import Frame
-from classaug_ros.models import load_model
-from classaug_ros.pipeline import Pipeline
+from classaug_ros.imaging.images import Frame
+from classaug_ros.models.card import load_model
+from classaug_ros.pipeline.cpu import Pipeline
 from classaug_ros.rules import Rules, RuleSet
-from classaug_ros.task import Task
+from classaug_ros.rules.decision import Decision
+from classaug_ros.rules.task import Task
 
 
 @pytest.fixture(scope="module")

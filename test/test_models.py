@@ -18,8 +18,8 @@ import yaml
 from support.tinymodels import write_classes, write_model
 
 from classaug_ros.errors import ConfigError
-from classaug_ros.models import InputSpec, ModelCard, OutputSpec, load_model
-from classaug_ros.sidecar import BuildOptions, Machine, Sidecar, sidecar_of
+from classaug_ros.models.card import InputSpec, ModelCard, OutputSpec, load_model
+from classaug_ros.models.engine_manifest import BuildOptions, EngineManifest, Machine, manifest_path
 
 CLASSES = ("a", "b", "c")
 PROJECT = Path(__file__).resolve().parents[1]
@@ -115,7 +115,7 @@ def test_a_model_in_a_folder_without_permission_is_named(tmp_path: Path) -> None
 import os, sys
 from pathlib import Path
 from classaug_ros.errors import ConfigError
-from classaug_ros.models import load_model
+from classaug_ros.models.card import load_model
 os.chdir(sys.argv[1])
 os.setuid(65534)
 try:
@@ -225,15 +225,15 @@ def test_a_missing_classes_file_is_named(folder: Path) -> None:
 
 
 def with_engine(folder: Path) -> Path:
-    """Write an engine beside a model, with its sidecar; nothing is in it, and nothing looks into it here."""
+    """Write an engine beside a model, with its manifest; nothing is in it, and nothing looks into it here."""
     made = load_model(folder)
     engine = folder / "model.engine"
     engine.write_bytes(b"an engine")
     digest = hashlib.sha256(b"an engine").hexdigest()
-    sidecar = Sidecar(
+    manifest = EngineManifest(
         "model.onnx", made.fingerprint, made.card.fingerprint, BuildOptions(), Machine("tensorrt 10.3.0"), digest
     )
-    sidecar_of(engine).write_bytes(sidecar.text())
+    manifest_path(engine).write_bytes(manifest.text())
     return engine
 
 
@@ -267,7 +267,7 @@ def test_an_engine_takes_the_place_of_the_model_it_was_built_from(folder: Path) 
     ("spoil", "message"),
     [
         (
-            lambda engine: sidecar_of(engine).unlink(),
+            lambda engine: manifest_path(engine).unlink(),
             "there is no model.engine.yaml beside it, which tells what the engine was built from; bring both, or",
         ),
         (
@@ -283,9 +283,9 @@ def test_an_engine_takes_the_place_of_the_model_it_was_built_from(folder: Path) 
             "its model card has changed since it was built; build it again by",
         ),
     ],
-    ids=["no sidecar", "another engine", "another card", "other classes"],
+    ids=["no manifest", "another engine", "another card", "other classes"],
 )
-def test_an_engine_that_is_not_its_sidecar_s_is_refused(
+def test_an_engine_that_is_not_its_manifest_s_is_refused(
     spoil: Callable[[Path], object], message: str, folder: Path
 ) -> None:
     engine = with_engine(folder)
@@ -294,8 +294,8 @@ def test_an_engine_that_is_not_its_sidecar_s_is_refused(
         load_model(engine)
 
 
-def test_a_malformed_sidecar_is_named(folder: Path) -> None:
+def test_a_malformed_manifest_is_named(folder: Path) -> None:
     engine = with_engine(folder)
-    sidecar_of(engine).write_text("model: 5")
+    manifest_path(engine).write_text("model: 5")
     with pytest.raises(ConfigError, match=rf"^{engine}\.yaml: batch: expected three numbers, found 0$"):
         load_model(engine)

@@ -19,7 +19,7 @@ pytest.importorskip("rclpy")
 from support.programs import PATIENCE, PROJECT
 from support.tinynode import NODE, tiny_node
 
-from classaug_ros.fastdds import profiles_variable
+from classaug_ros.running.fastdds import profiles_variable
 
 pytestmark = pytest.mark.ros
 

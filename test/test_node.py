@@ -37,14 +37,14 @@ from support.programs import PATIENCE, PROJECT
 from support.ros import Gathered, Peer, Process, eventually, own_domain
 from support.tinymodels import random_evidence, write_model
 
-from classaug_ros.decision import Decision
-from classaug_ros.fastdds import profiles_variable
-from classaug_ros.images import decode_compressed, decode_image
-from classaug_ros.labels import LabelSpace
-from classaug_ros.models import Model, load_model
+from classaug_ros.imaging.images import decode_compressed, decode_image
+from classaug_ros.models.card import Model, load_model
+from classaug_ros.models.labels import LabelSpace
 from classaug_ros.node.framelog import LOG_PERIOD
-from classaug_ros.pipeline import Pipeline
+from classaug_ros.pipeline.cpu import Pipeline
 from classaug_ros.rules import Kind, Prefer, Provenance, Rules, RuleSet
+from classaug_ros.rules.decision import Decision
+from classaug_ros.running.fastdds import profiles_variable
 
 pytestmark = pytest.mark.ros
 
@@ -52,7 +52,7 @@ NODE = "classaug_ros.node"
 HEIGHT, WIDTH = 120, 160
 LATCHED = QoSProfile(depth=1, durability=QoSDurabilityPolicy.TRANSIENT_LOCAL)
 MODEL_FOLDERS = (
-    (PROJECT / "classaug_ros/demo/models/main", PROJECT / "classaug_ros/demo/models/sub"),
+    (PROJECT / "demo/models/main", PROJECT / "demo/models/sub"),
     (PROJECT.parent / "shared/models/ade20k31", PROJECT.parent / "shared/models/cityscapes19"),
 )
 

@@ -11,12 +11,12 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from classaug_ros.decision import Decision
 from classaug_ros.errors import ConfigError
 from classaug_ros.node.cameras import Turns
+from classaug_ros.node.parameter_table import TABLE, Row, markdown_table, rows
 from classaug_ros.node.parameters import CameraSettings, camera_names, check, unknown_parameter
-from classaug_ros.node.table import TABLE, Row, markdown_table, rows
 from classaug_ros.rules import RULES_PARAMETERS
+from classaug_ros.rules.decision import Decision
 
 PROJECT = Path(__file__).resolve().parent.parent
 CONFIG = PROJECT / "config/classaug.yaml"

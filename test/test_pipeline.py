@@ -28,12 +28,12 @@ from support.tinymodels import (
     write_model,
 )
 
-from classaug_ros.branch import Branch, divide
+from classaug_ros.engines.model_runner import ModelRunner, divide
 from classaug_ros.errors import ConfigError, EngineError
-from classaug_ros.fusion import naive
-from classaug_ros.images import Frame
-from classaug_ros.models import Model, load_model
-from classaug_ros.pipeline import Pipeline, Prepared
+from classaug_ros.fusion import reference
+from classaug_ros.imaging.images import Frame
+from classaug_ros.models.card import Model, load_model
+from classaug_ros.pipeline.cpu import Pipeline, Prepared
 from classaug_ros.rules import RuleSet
 
 SIZE = (12, 10)
@@ -103,7 +103,7 @@ def test_serial_and_concurrent_agree_whatever_the_sizes(tmp_path: Path, kind: st
 
 def threads_of(pipeline: Pipeline) -> tuple[int, ...]:
     """Return the threads ONNX Runtime really has for each model."""
-    sessions: list[Any] = [branch._engine._engine._session for branch in pipeline.branches]  # type: ignore[attr-defined]
+    sessions: list[Any] = [runner._engine._engine._session for runner in pipeline.runners]  # type: ignore[attr-defined]
     return tuple(session.get_session_options().intra_op_num_threads for session in sessions)
 
 
@@ -131,7 +131,7 @@ def test_the_costlier_model_has_more_of_the_threads(
 ) -> None:
     """Twice as costly: of six threads it has four."""
     slow = models[0 if costlier == "main" else 1].card.name
-    monkeypatch.setattr(Branch, "seconds", lambda self: 2.0 if self._card.name == slow else 1.0)
+    monkeypatch.setattr(ModelRunner, "seconds", lambda self: 2.0 if self._card.name == slow else 1.0)
     with Pipeline(*models, threads=6) as pipeline:
         assert pipeline.threads == ((4, 2) if costlier == "main" else (2, 4)) == threads_of(pipeline)
         pipeline.predict(noise())
@@ -193,7 +193,7 @@ def test_augment_is_look_up_colours_and_blend(
     if result.color is not None:
         np.testing.assert_array_equal(result.color, colors)
     if result.overlay is not None:
-        np.testing.assert_array_equal(result.overlay, naive.blend(image, colors, 0.25))
+        np.testing.assert_array_equal(result.overlay, reference.blend(image, colors, 0.25))
 
 
 def test_rules_can_change_from_frame_to_frame(world: World, models: tuple[Model, Model]) -> None:
@@ -307,14 +307,14 @@ def test_concurrent_models_run_at_the_same_time(
     """Each model waits for the others to have started: one after the other none could go on."""
     both = threading.Barrier(len(three), timeout=PATIENCE)
     with Pipeline(*three) as pipeline:
-        for branch in pipeline.branches:
+        for runner in pipeline.runners:
 
-            def meet(image: NDArray[np.float32], infer: Any = branch.infer) -> NDArray[Any]:
+            def meet(image: NDArray[np.float32], infer: Any = runner.infer) -> NDArray[Any]:
                 both.wait()
                 output: NDArray[Any] = infer(image)
                 return output
 
-            monkeypatch.setattr(branch, "infer", meet)
+            monkeypatch.setattr(runner, "infer", meet)
         pipeline.predict(noise())
 
 
@@ -329,7 +329,7 @@ def test_there_is_room_for_the_next_frame_once_whatever_happens(
     with Pipeline(main, sub, concurrent=concurrent) as pipeline:
         prepared = pipeline.prepare(plain(255))
         with pytest.raises(EngineError) if trap else nullcontext():
-            pipeline.infer(prepared, room=lambda: called.append(None))
+            pipeline.infer(prepared, on_free=lambda: called.append(None))
     assert len(called) == 1
 
 
@@ -344,7 +344,7 @@ def test_the_next_frame_is_prepared_while_this_one_is_with_the_models(models: tu
 
         prepare(0)
         for number, expected in enumerate(alone):
-            inferred = pipeline.infer(waiting.pop(), room=partial(prepare, number + 1))
+            inferred = pipeline.infer(waiting.pop(), on_free=partial(prepare, number + 1))
             np.testing.assert_array_equal(pipeline.labels(inferred), expected)
 
 
@@ -354,17 +354,17 @@ def test_the_spare_thread_is_that_of_the_model_done_first(
     with Pipeline(*models) as pipeline:
         for slow in (0, 1, 0):
             release = threading.Event()
-            branch = pipeline.branches[slow]
+            runner = pipeline.runners[slow]
 
-            def wait(image: NDArray[np.float32], infer: Any = branch.infer, go: Any = release) -> NDArray[Any]:
+            def wait(image: NDArray[np.float32], infer: Any = runner.infer, go: Any = release) -> NDArray[Any]:
                 assert go.wait(10)
                 output: NDArray[Any] = infer(image)
                 return output
 
             with monkeypatch.context() as patch:
-                patch.setattr(branch, "infer", wait)
-                pipeline.infer(pipeline.prepare(noise()), room=release.set)
-            assert pipeline.spare is pipeline.inference._lanes[1 - slow]
+                patch.setattr(runner, "infer", wait)
+                pipeline.infer(pipeline.prepare(noise()), on_free=release.set)
+            assert pipeline.spare is pipeline.inference._executors[1 - slow]
 
 
 def test_a_closed_pipeline_says_so(models: tuple[Model, Model]) -> None:

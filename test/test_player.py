@@ -26,7 +26,7 @@ from support.ros import Peer, environment, eventually, standard_input
 
 from classaug_ros.data.bags import START_NS, BagReader, BagWriter, Storage, make_bag
 from classaug_ros.errors import ConfigError
-from classaug_ros.images import decode_image, read_image
+from classaug_ros.imaging.images import decode_image, read_image
 from classaug_ros.running.player import Playback, _timeline, play
 
 pytestmark = pytest.mark.ros

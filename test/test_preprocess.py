@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 import pytest
 
-from classaug_ros.images import Frame
-from classaug_ros.models import InputSpec
-from classaug_ros.preprocess import Preprocessor
+from classaug_ros.engines.preprocess import Preprocessor
+from classaug_ros.imaging.images import Frame
+from classaug_ros.models.card import InputSpec
 
 MEAN, SCALE = (127.5, 100.0, 3.0), (0.0078125, 0.5, 2.0)
 ORDERS: tuple[Literal["rgb", "bgr"], ...] = ("rgb", "bgr")

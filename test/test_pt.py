@@ -17,7 +17,7 @@ from support.tinymodels import Weights, write_model
 
 from classaug_ros.engines import BuildOptions, load_device_engine, load_engine
 from classaug_ros.errors import EngineError, OutputError
-from classaug_ros.models import Model, load_model
+from classaug_ros.models.card import Model, load_model
 
 if TYPE_CHECKING:
     import torch

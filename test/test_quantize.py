@@ -19,11 +19,11 @@ from classaug_ros.cli import main as classaug
 from classaug_ros.convert.quantize import quantize, split
 from classaug_ros.data.dataset import Dataset, Sample, load_dataset
 from classaug_ros.engines import load_engine
+from classaug_ros.engines.preprocess import Preprocessor
 from classaug_ros.errors import ConfigError
 from classaug_ros.evaluation.confusion import ConfusionMatrix, mean_iou
-from classaug_ros.labels import LabelSpace
-from classaug_ros.models import Model, load_model
-from classaug_ros.preprocess import Preprocessor
+from classaug_ros.models.card import Model, load_model
+from classaug_ros.models.labels import LabelSpace
 
 
 @pytest.fixture

@@ -14,10 +14,10 @@ from support.tinymodels import SUB_CLASSES, write_world
 from classaug_ros import __version__
 from classaug_ros.errors import ConfigError
 from classaug_ros.evaluation.evaluate import Scorer
-from classaug_ros.models import load_model
-from classaug_ros.pipeline import Pipeline
-from classaug_ros.report import Pictures, build_report, load_report, table_2, to_markdown, write_report
-from classaug_ros.task import Task
+from classaug_ros.evaluation.report import Pictures, build_report, load_report, table_2, to_markdown, write_report
+from classaug_ros.models.card import load_model
+from classaug_ros.pipeline.cpu import Pipeline
+from classaug_ros.rules.task import Task
 
 
 @pytest.fixture(scope="module")

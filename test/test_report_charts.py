@@ -8,8 +8,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from classaug_ros.report.charts import BINS, POINTS, Series, areas, ceiling, histogram, lines, strip, ticks
-from classaug_ros.report.markup import Markup, element, join, rgb
+from classaug_ros.evaluation.report.charts import BINS, POINTS, Series, areas, ceiling, histogram, lines, strip, ticks
+from classaug_ros.evaluation.report.markup import Markup, element, join, rgb
 
 
 @given(st.floats(1e-9, 1e12))

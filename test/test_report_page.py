@@ -19,12 +19,12 @@ from support.browser import browse, needs_chromium
 from support.reports import CAMERAS, Evaluated, evaluate_world
 from support.tinymodels import write_world
 
-from classaug_ros.decision import Decision
-from classaug_ros.report import write_report
-from classaug_ros.report.charts import ceiling
-from classaug_ros.report.markdown import number, origin
-from classaug_ros.report.page import to_html
-from classaug_ros.report.scores import difference
+from classaug_ros.evaluation.report import write_report
+from classaug_ros.evaluation.report.charts import ceiling
+from classaug_ros.evaluation.report.markdown import number, origin
+from classaug_ros.evaluation.report.page import to_html
+from classaug_ros.evaluation.report.scores_section import difference
+from classaug_ros.rules.decision import Decision
 
 HOSTILE = '<script>alert("1")</script>&\'<img src=x>'
 LIVE: dict[str, Any] = {

@@ -19,10 +19,10 @@ from support.tinymodels import World, write_world
 from classaug_ros.data.dataset import load_dataset
 from classaug_ros.data.examples import Example
 from classaug_ros.evaluation.evaluate import FrameScore, Prediction
-from classaug_ros.images import Frame
-from classaug_ros.report.pictures import KEPT, Pictures, truth_palette
+from classaug_ros.evaluation.report.pictures import KEPT, Pictures, truth_palette
+from classaug_ros.imaging.images import Frame
 from classaug_ros.rules import Provenance, Rules, RuleSet
-from classaug_ros.task import Task
+from classaug_ros.rules.task import Task
 
 GAINED, LOST, BEST, WORST = (
     "Gained most over main alone",

@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 from support.tinymodels import random_evidence
 
 from classaug_ros.errors import ConfigError
-from classaug_ros.files import write_all
-from classaug_ros.labels import LabelSpace
+from classaug_ros.io.files import write_all
+from classaug_ros.io.yamlfile import MAX_BYTES
+from classaug_ros.models.labels import LabelSpace
 from classaug_ros.rules import (
     NO_RULE,
     RULES_PARAMETERS,
@@ -33,8 +34,7 @@ from classaug_ros.rules import (
     groups_of,
     purity,
 )
-from classaug_ros.task import Task
-from classaug_ros.yamlfile import MAX_BYTES
+from classaug_ros.rules.task import Task
 
 PROVENANCE = Provenance("task", "main", "sub", ("set",), 3, 1234, 1, "0.1.0", "2026-01-02T03:04:05+00:00")
 

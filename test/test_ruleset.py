@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from classaug_ros.errors import ConfigError
-from classaug_ros.labels import LabelSpace
+from classaug_ros.models.labels import LabelSpace
 from classaug_ros.rules import Provenance, Rules, RuleSet
 
 PROVENANCE = Provenance("task", "main", "sub", ("set",), 3, 1234, 1, "0.1.0", "2026-01-02T03:04:05+00:00")

@@ -10,8 +10,8 @@ import pytest
 from classaug_ros.data.dataset import Dataset, load_dataset
 from classaug_ros.errors import ConfigError
 from classaug_ros.evaluation.scoring import NOT_SCORED, Scoring, scoring_for
-from classaug_ros.labels import LabelSpace
-from classaug_ros.task import Task
+from classaug_ros.models.labels import LabelSpace
+from classaug_ros.rules.task import Task
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 

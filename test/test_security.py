@@ -24,7 +24,7 @@ OPTIONAL = {f"{NAME}/label_info/vision_msgs"}  # where vision_msgs is installed
 
 UNPICKLING = {"pickle", "shelve", "marshal", "dill", "cloudpickle", "joblib"}
 CONNECTING = {"socket", "ssl", "urllib", "http", "requests", "httpx", "ftplib", "smtplib", "asyncio"}
-STARTS_PROCESSES = {"running.nodeprocess", "demo.run", "bench.gpu"}
+STARTS_PROCESSES = {"running.nodeprocess", "benchmark.gpu"}
 IMPORTS_BY_NAME = {"running.player"}  # message types of a bag, of installed packages only
 NEVER_CALLED = re.compile(r"eval|exec|compile|__import__|os\.(system|popen|exec\w+|spawn\w+|posix_spawnp?|fork)")
 MAY_UNPICKLE = re.compile(r"(np|numpy)\.load|NpzFile|.*\bread_array")

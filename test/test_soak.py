@@ -10,7 +10,7 @@ from soak import WARM, Summary, soak
 from support.ros import own_domain
 from support.tinymodels import write_world
 
-from classaug_ros.bench.cameras import Load
+from classaug_ros.benchmark.cameras import Load
 from classaug_ros.running.nodeprocess import Footprint
 
 pytestmark = pytest.mark.ros

@@ -8,13 +8,13 @@ import pytest
 from numpy.typing import NDArray
 from support.tinymodels import random_evidence
 
-from classaug_ros.drawing import INK, PAPER
-from classaug_ros.labels import LabelSpace
+from classaug_ros.imaging.drawing import INK, PAPER
 from classaug_ros.learning.counts import Counts
 from classaug_ros.learning.influence import Influence
 from classaug_ros.learning.tablepicture import AGAINST, FADED, FOR, FULL, GRID, draw_influence, draw_table, encode
+from classaug_ros.models.labels import LabelSpace
 from classaug_ros.rules import Provenance, Rules, derive, groups_of
-from classaug_ros.task import Task
+from classaug_ros.rules.task import Task
 
 
 def space(prefix: str, count: int, hue: int) -> LabelSpace:

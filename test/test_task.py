@@ -10,8 +10,8 @@ import pytest
 from support.tinymodels import write_classes
 
 from classaug_ros.errors import ConfigError
-from classaug_ros.labels import LabelSpace
-from classaug_ros.task import Task
+from classaug_ros.models.labels import LabelSpace
+from classaug_ros.rules.task import Task
 
 MAIN = ("road", "building", "rider")
 SUB = ("road", "path", "house", "person", "bicycle", "bag")

@@ -28,8 +28,8 @@ from support.tinymodels import tiny_model, write_model
 
 from classaug_ros.engines import BuildOptions, load_device_engine, load_engine, needs
 from classaug_ros.errors import EngineError, OutputError
-from classaug_ros.models import Model, load_model
-from classaug_ros.sidecar import Machine, Sidecar, sidecar_of
+from classaug_ros.models.card import Model, load_model
+from classaug_ros.models.engine_manifest import EngineManifest, Machine, manifest_path
 
 if TYPE_CHECKING:
     import torch
@@ -468,8 +468,8 @@ def given(tmp_path: Path) -> Model:
     path = folder / "model.engine"
     path.write_bytes(b"an engine")
     digest = hashlib.sha256(b"an engine").hexdigest()
-    made = Sidecar("net.onnx", onnx.fingerprint, onnx.card.fingerprint, BuildOptions(), MACHINE, digest)
-    sidecar_of(path).write_bytes(made.text())
+    made = EngineManifest("net.onnx", onnx.fingerprint, onnx.card.fingerprint, BuildOptions(), MACHINE, digest)
+    manifest_path(path).write_bytes(made.text())
     return load_model(folder)
 
 

@@ -20,7 +20,7 @@ from classaug_ros.data.examples import Example
 from classaug_ros.errors import ConfigError
 from classaug_ros.evaluation.evaluate import FrameScore, Prediction
 from classaug_ros.evaluation.video import RATE, OverlayVideo, VideoFile, above, frame_rate, legend_strip
-from classaug_ros.images import Frame
+from classaug_ros.imaging.images import Frame
 from classaug_ros.rules import RuleSet
 
 BROWSERS_PLAY = {b"avc1", b"h264", b"vp09", b"vp90"}

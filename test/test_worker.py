@@ -18,31 +18,31 @@ from support.tinymodels import MAIN_CLASSES, SOON, SUB_CLASSES, Trap, World, ran
 from support.working import listener, settled, started, until
 from test_pipeline import SIZE
 
-from classaug_ros.decision import Decision
-from classaug_ros.images import Frame
-from classaug_ros.models import load_model
+from classaug_ros.imaging.images import Frame
+from classaug_ros.models.card import load_model
 from classaug_ros.node.cameras import Counts
 from classaug_ros.node.framelog import LOG_PERIOD, ThrottledLog
 from classaug_ros.node.watchdog import IN_A_ROW
 from classaug_ros.node.worker import PATIENCE, Worker
-from classaug_ros.path import CpuPath, Terms
-from classaug_ros.pipeline import Augmented, Inferred, Pipeline, Prepared
+from classaug_ros.pipeline.cpu import Augmented, Inferred, Pipeline, Prepared
+from classaug_ros.pipeline.frame_path import CpuPath, FusionConfig
 from classaug_ros.rules import Kind, RuleSet
+from classaug_ros.rules.decision import Decision
 
 
-def terms_for(pipeline: Pipeline, task: Path, kind: Kind = "table") -> Terms:
-    return Terms(RuleSet([random_rules(pipeline.main, pipeline.subs[0], task, kind=kind)]), Decision(), 0.5)
+def config_for(pipeline: Pipeline, task: Path, kind: Kind = "table") -> FusionConfig:
+    return FusionConfig(RuleSet([random_rules(pipeline.main, pipeline.subs[0], task, kind=kind)]), Decision(), 0.5)
 
 
 @contextmanager
 def working(
     world: World, *cameras: str, log: Callable[[str], None] = print, kind: Kind = "table"
-) -> Iterator[tuple[Worker, Pipeline, Terms]]:
+) -> Iterator[tuple[Worker, Pipeline, FusionConfig]]:
     with Pipeline(load_model(world.main), load_model(world.sub)) as pipeline:
-        terms = terms_for(pipeline, world.task, kind)
-        outcome(pipeline, pixels(0), terms)  # compiles, on a machine where nothing has; frames would wait for that
-        with started(CpuPath(pipeline), terms, cameras, log) as worker:
-            yield worker, pipeline, terms
+        config = config_for(pipeline, world.task, kind)
+        outcome(pipeline, pixels(0), config)  # compiles, on a machine where nothing has; frames would wait for that
+        with started(CpuPath(pipeline), config, cameras, log) as worker:
+            yield worker, pipeline, config
 
 
 def pixels(seed: int) -> NDArray[np.uint8]:
@@ -52,7 +52,7 @@ def pixels(seed: int) -> NDArray[np.uint8]:
 def test_results_are_the_pipelines_and_come_in_order(world: World) -> None:
     cameras = ("front", "left", "rear")
     messages = {camera: [pixels(100 * k + n) for n in range(30)] for k, camera in enumerate(cameras)}
-    with working(world, *cameras) as (worker, pipeline, terms):
+    with working(world, *cameras) as (worker, pipeline, config):
         for n in range(30):
             for camera in cameras:
                 worker.intake(camera).receive(messages[camera][n])
@@ -66,7 +66,7 @@ def test_results_are_the_pipelines_and_come_in_order(world: World) -> None:
             assert order == sorted(set(order))
             assert order[-1] == 29
             for message, augmented in results[camera]:
-                assert whole(augmented) == outcome(alone, message, terms)
+                assert whole(augmented) == outcome(alone, message, config)
 
 
 def index_of(message: Any, messages: list[NDArray[np.uint8]]) -> int:
@@ -109,8 +109,8 @@ def test_three_frames_are_worked_on_at_once(world: World, monkeypatch: pytest.Mo
         camera, intake, infer = listener(worker, "front"), worker.intake("front"), pipeline.infer
         numbers = iter(range(100))
 
-        def inferring(prepared: Prepared, room: Callable[[], None]) -> Inferred:
-            room()
+        def inferring(prepared: Prepared, on_free: Callable[[], None]) -> Inferred:
+            on_free()
             if next(numbers) == 1:
                 meet()
             return infer(prepared)
@@ -146,7 +146,7 @@ def test_a_model_that_fails_holds_nothing_up(tmp_path: Path, world: World) -> No
     sub = tiny_model(tmp_path / "sub", SUB_CLASSES, SIZE, trap="fails on white", seed=2)
     with (
         Pipeline(main, sub) as pipeline,
-        started(CpuPath(pipeline), terms_for(pipeline, world.task), ["front"], lines.append) as worker,
+        started(CpuPath(pipeline), config_for(pipeline, world.task), ["front"], lines.append) as worker,
     ):
         for number in range(6):
             worker.intake("front").receive(np.full((*SIZE, 3), 255, np.uint8) if number % 2 else pixels(number))
@@ -168,12 +168,12 @@ def test_terms_replaced_while_frames_come_hold_for_whole_frames(world: World) ->
     """Rules of another kind, with what the old ones could not do: a frame of both would fail."""
     with working(world, "front", kind="probability") as (worker, pipeline, probable):
         followed = replace(probable, decision=Decision(contours=True, min_confidence=0.5), alpha=0.25)
-        tabled = terms_for(pipeline, world.task)
+        tabled = config_for(pipeline, world.task)
         frame, intake = pixels(3), worker.intake("front")
         possible = {outcome(pipeline, frame, each) for each in (tabled, followed)}
         assert len(possible) == 2
         for number in range(150):
-            worker.terms = (tabled, followed)[number % 2]
+            worker.config = (tabled, followed)[number % 2]
             intake.receive(frame)
             time.sleep(0.001)
         counts = settled(worker, "front")
@@ -183,9 +183,9 @@ def test_terms_replaced_while_frames_come_hold_for_whole_frames(world: World) ->
         assert {whole(augmented) for _, augmented in results} == possible
 
 
-def outcome(pipeline: Pipeline, frame: NDArray[np.uint8], terms: Terms) -> tuple[bytes, ...]:
-    wanted: dict[str, Any] = {"confidence": True, "color": True, "overlay": True, "alpha": terms.alpha}
-    return whole(pipeline.augment(Frame(frame, "rgb"), terms.rules, terms.decision, **wanted))
+def outcome(pipeline: Pipeline, frame: NDArray[np.uint8], config: FusionConfig) -> tuple[bytes, ...]:
+    wanted: dict[str, Any] = {"confidence": True, "color": True, "overlay": True, "alpha": config.alpha}
+    return whole(pipeline.augment(Frame(frame, "rgb"), config.rules, config.decision, **wanted))
 
 
 def whole(augmented: Augmented) -> tuple[bytes, ...]:
@@ -231,9 +231,9 @@ def trapped(
     lines: list[str] = []
     ended = threading.Event()
     with Pipeline(main, sub, timeout=timeout) as pipeline:
-        terms = terms_for(pipeline, world.task)
-        outcome(pipeline, pixels(0), terms)
-        with started(CpuPath(pipeline), terms, ["front", "rear"], lines.append, reloads, ended.set) as worker:
+        config = config_for(pipeline, world.task)
+        outcome(pipeline, pixels(0), config)
+        with started(CpuPath(pipeline), config, ["front", "rear"], lines.append, reloads, ended.set) as worker:
             yield worker, lines, ended
 
 
@@ -313,7 +313,7 @@ def test_stopping_does_not_wait_for_models_that_hang_and_they_are_loaded_anew_th
         assert time.monotonic() - before < SOON
         assert worker.frames.counts("front") == Counts(received=1, failed=1)
         assert "the node stopped before the models answered" in lines[0]
-        with started(worker._path, worker.terms, ["front"], lines.append, reloads=0) as again:
+        with started(worker._path, worker.config, ["front"], lines.append, reloads=0) as again:
             again.intake("front").receive(pixels(1))
             until(lambda: again.frames.counts("front").published == 1)
         assert again.frames.counts("front").published == 1
@@ -345,7 +345,7 @@ def test_publishing_that_takes_long_is_no_fault_of_the_models(tmp_path: Path, wo
 
 
 def test_a_frame_still_decoded_when_work_stops_comes_near_the_models_no_more(world: World) -> None:
-    with working(world, "front") as (worker, pipeline, terms):
+    with working(world, "front") as (worker, pipeline, config):
         decoded = threading.Event()
         listener(worker, "front").decoding = lambda: decoded.wait(programs.PATIENCE)
         worker.intake("front").receive(pixels(66))
@@ -355,6 +355,6 @@ def test_a_frame_still_decoded_when_work_stops_comes_near_the_models_no_more(wor
         decoded.set()
         for thread in worker._threads:
             thread.join(programs.PATIENCE)
-        label = pipeline.fuse(pipeline.infer(prepared), terms.rules).label
-        np.testing.assert_array_equal(label, pipeline.augment(Frame(pixels(2), "rgb"), terms.rules).label)
+        label = pipeline.fuse(pipeline.infer(prepared), config.rules).label
+        np.testing.assert_array_equal(label, pipeline.augment(Frame(pixels(2), "rgb"), config.rules).label)
         assert worker.frames.counts("front") == Counts(received=1, dropped=1)

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from classaug_ros.errors import ConfigError
-from classaug_ros.yamlfile import Section, fingerprint, read_mapping
+from classaug_ros.io.yamlfile import Section, fingerprint, read_mapping
 
 
 def written(tmp_path: Path, text: str | bytes) -> Path:

@@ -11,8 +11,8 @@ from classaug_ros.cli.options import Commands, add_models, at_least, extra, need
 from classaug_ros.errors import ConfigError
 
 if TYPE_CHECKING:
-    from classaug_ros.images import Frame
-    from classaug_ros.models import Model
+    from classaug_ros.imaging.images import Frame
+    from classaug_ros.models.card import Model
 
 
 def add(commands: Commands) -> None:
@@ -56,9 +56,9 @@ def add(commands: Commands) -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
-    from classaug_ros.bench.steps import frames_of, synthetic_frames
-    from classaug_ros.files import writable, write_whole
-    from classaug_ros.models import load_model
+    from classaug_ros.benchmark.steps import frames_of, synthetic_frames
+    from classaug_ros.io.files import writable, write_whole
+    from classaug_ros.models.card import load_model
 
     if options.json:
         writable(options.json)
@@ -72,7 +72,7 @@ def _run(options: argparse.Namespace) -> None:
 
 
 def _steps(options: argparse.Namespace, main: Model, sub: Model, frames: list[Frame]) -> tuple[dict[str, Any], str]:
-    from classaug_ros.bench.steps import bench, to_text
+    from classaug_ros.benchmark.steps import bench, to_text
     from classaug_ros.rules import Rules
 
     result = bench(main, sub, Rules.load(options.rules), frames, options.rounds, options.threads)
@@ -83,7 +83,7 @@ def _gpu(options: argparse.Namespace, main: Model, sub: Model, frames: list[Fram
     from classaug_ros.rules import Rules
 
     with extra("gpu"):
-        from classaug_ros.bench.gpu import bench, to_text
+        from classaug_ros.benchmark.gpu import bench, to_text
     result = bench([main, sub], Rules.load(options.rules), frames, options.rounds, options.device)
     return result, to_text(result)
 
@@ -96,8 +96,8 @@ def _node(options: argparse.Namespace, main: Model, sub: Model, frames: list[Fra
     if options.main_card or options.sub_card:
         raise ConfigError("--node: the node reads the model.yaml beside a model; leave out --main-card and --sub-card")
     with needs_ros():
-        from classaug_ros.bench.cameras import Load
-        from classaug_ros.bench.running import bench_node, to_text
+        from classaug_ros.benchmark.cameras import Load
+        from classaug_ros.benchmark.live import bench_node, to_text
     loads = [Load(cameras, rate) for cameras in options.cameras for rate in options.rate]
     result = bench_node(main, sub, options.rules, frames, loads, options.seconds, options.threads)
     return result, to_text(result)

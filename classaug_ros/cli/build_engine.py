@@ -11,7 +11,7 @@ from classaug_ros.cli.options import Commands, add_card, at_least
 from classaug_ros.errors import ConfigError
 
 if TYPE_CHECKING:
-    from classaug_ros.models import Model
+    from classaug_ros.models.card import Model
 
 _log = logging.getLogger(__name__)
 
@@ -45,10 +45,10 @@ def add(commands: Commands) -> None:
 
 def _run(options: argparse.Namespace) -> None:
     from classaug_ros.engines import needs
-    from classaug_ros.files import writable, write_all
-    from classaug_ros.interruption import interruption
-    from classaug_ros.models import load_model
-    from classaug_ros.sidecar import ENGINE_SUFFIX, BuildOptions
+    from classaug_ros.io.files import writable, write_all
+    from classaug_ros.io.interruption import interruption
+    from classaug_ros.models.card import load_model
+    from classaug_ros.models.engine_manifest import ENGINE_SUFFIX, BuildOptions
 
     model = load_model(options.model, options.card)
     if model.path.suffix != ".onnx":
@@ -87,9 +87,9 @@ def _card_beside(output: Path, model: Model, card: Path | None, *, force: bool) 
     Raises:
         ConfigError: there is another card, and not to be written over, or the classes are in another folder than it.
     """
-    from classaug_ros.files import read_whole
-    from classaug_ros.models import CARD_NAME, ModelCard
-    from classaug_ros.yamlfile import read_mapping
+    from classaug_ros.io.files import read_whole
+    from classaug_ros.io.yamlfile import read_mapping
+    from classaug_ros.models.card import CARD_NAME, ModelCard
 
     source, target = card or model.path.with_name(CARD_NAME), output.with_name(CARD_NAME)
     forced = force and target != model.path.with_name(CARD_NAME)

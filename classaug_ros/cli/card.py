@@ -13,7 +13,7 @@ from classaug_ros.errors import ConfigError
 
 if TYPE_CHECKING:
     from classaug_ros.convert.cards import Interface, Knowledge
-    from classaug_ros.labels import LabelSpace
+    from classaug_ros.models.labels import LabelSpace
 
 COLORS = ("rgb", "bgr")
 CONVENTIONS = ("half_pixel", "align_corners", "asymmetric")
@@ -48,7 +48,7 @@ def add(commands: Commands) -> None:
 
 def _run(options: argparse.Namespace) -> None:
     from classaug_ros.convert.cards import CLASSES_NAME, complete, interface, refuse_overwriting, run_once, write_card
-    from classaug_ros.models import CARD_NAME, MODEL_SUFFIXES, load_model
+    from classaug_ros.models.card import CARD_NAME, MODEL_SUFFIXES, load_model
 
     if options.model.suffix in MODEL_SUFFIXES[1:]:
         raise ConfigError(f"{options.model}: expected an ONNX file; take the card of the same network's, or write it")
@@ -157,7 +157,7 @@ def _answer(question: str, parse: Parse) -> Any | None:
 
 def _classes(text: str) -> LabelSpace:
     from classaug_ros.convert.classlists import SHIPPED, shipped_classes
-    from classaug_ros.labels import LabelSpace
+    from classaug_ros.models.labels import LabelSpace
 
     return shipped_classes(text) if text in SHIPPED else LabelSpace.from_csv(Path(text))
 

@@ -40,7 +40,7 @@ def add(commands: Commands) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from classaug_ros.evaluation.compare import IN_USE, Bound, broken, load_runs, to_markdown
+    from classaug_ros.evaluation.report.compare import IN_USE, Bound, broken, load_runs, to_markdown
 
     runs = load_runs(options.reports)
     losses = broken(runs, [Bound(what, points) for what, points in options.max_drop])

@@ -13,11 +13,11 @@ from classaug_ros.errors import ConfigError
 
 if TYPE_CHECKING:
     from classaug_ros.data.recordings import GroundTruth, Recording
-    from classaug_ros.decision import Decision
     from classaug_ros.evaluation.evaluate import Evaluation, Watcher
-    from classaug_ros.pipeline import Pipeline
+    from classaug_ros.pipeline.cpu import Pipeline
     from classaug_ros.rules import RuleSet
-    from classaug_ros.task import Task
+    from classaug_ros.rules.decision import Decision
+    from classaug_ros.rules.task import Task
 
 TOLERANCE = 0.02
 ONLY_WITH_BAG = ("topic", "truth", "tolerance", "write_bag", "live")
@@ -94,9 +94,9 @@ def _add_recording(parser: argparse.ArgumentParser) -> None:
 def _run(options: argparse.Namespace) -> None:
     from classaug_ros.data.layouts import open_dataset
     from classaug_ros.evaluation.evaluate import evaluate
-    from classaug_ros.evaluation.kept import discard
-    from classaug_ros.files import writable
-    from classaug_ros.report import Pictures, Turned, build_report, table_2, write_report
+    from classaug_ros.evaluation.prediction_cache import discard
+    from classaug_ros.evaluation.report import ClassChanges, Pictures, build_report, table_2, write_report
+    from classaug_ros.io.files import writable
 
     _check(options)
     source = _recording(options) if options.bag else open_dataset(options.dataset)
@@ -104,13 +104,13 @@ def _run(options: argparse.Namespace) -> None:
     kept = options.report / ".predictions"
     writable(options.report / "report.json")
     with load_pipeline(options) as pipeline:
-        turned, pictures = Turned(rules), Pictures(source, tasks, rules)
+        class_changes, pictures = ClassChanges(rules), Pictures(source, tasks, rules)
         with _watchers(options, pipeline, rules, decision) as watchers:
-            watching: list[Watcher] = [*watchers, turned, pictures]
+            watching: list[Watcher] = [*watchers, class_changes, pictures]
             evaluation = evaluate(
                 pipeline, source, tasks, rules, decision, limit=options.limit, watchers=watching, kept=kept
             )
-        report = build_report(evaluation, pipeline, source, turned=turned)
+        report = build_report(evaluation, pipeline, source, class_changes=class_changes)
     write_report(report, options.report, pictures)
     discard(kept)  # not before: what failed to be written can be made again from it
     print(table_2(report) if evaluation.scoring.names else _shares(report))
@@ -121,8 +121,8 @@ def _run(options: argparse.Namespace) -> None:
 
 
 def _run_live(options: argparse.Namespace) -> None:
-    from classaug_ros.files import writable
-    from classaug_ros.report import Pictures, Turned, build_report, table_2, write_report
+    from classaug_ros.evaluation.report import ClassChanges, Pictures, build_report, table_2, write_report
+    from classaug_ros.io.files import writable
 
     with needs_ros():
         from classaug_ros.evaluation.live import evaluate_live
@@ -144,12 +144,12 @@ def _run_live(options: argparse.Namespace) -> None:
         "device": options.device,
         "precision": options.precision,
     }
-    log, turned, pictures = options.report / "node.log", Turned(rules), Pictures(recording, tasks, rules)
+    log, class_changes, pictures = options.report / "node.log", ClassChanges(rules), Pictures(recording, tasks, rules)
     live = evaluate_live(
         *(lambda: load_pipeline(options), recording, tasks, rules, parameters, log, decision),
-        watchers=[turned, pictures],
+        watchers=[class_changes, pictures],
     )
-    report = build_report(live.evaluation, pipeline, recording, turned=turned, live=live.report())
+    report = build_report(live.evaluation, pipeline, recording, class_changes=class_changes, live=live.report())
     write_report(report, options.report, pictures)
     print(table_2(report) if live.evaluation.scoring.names else _shares(report))
     print(_trust(report), end="")
@@ -158,10 +158,10 @@ def _run_live(options: argparse.Namespace) -> None:
 
 def _rules(options: argparse.Namespace) -> tuple[list[Task], RuleSet, Decision]:
     """Return the tasks, the rules, and how they decide; they fit each other."""
-    from classaug_ros.decision import Decision
     from classaug_ros.evaluation.evaluate import check_tasks
     from classaug_ros.rules import Rules, RuleSet
-    from classaug_ros.task import Task
+    from classaug_ros.rules.decision import Decision
+    from classaug_ros.rules.task import Task
 
     tasks = [Task.load(path) for path in options.task]
     rules = RuleSet([Rules.load(path) for path in options.rules])
@@ -259,7 +259,7 @@ def _trust(report: Mapping[str, Any]) -> str:
 
 def _shares(report: Mapping[str, Any]) -> str:
     """Return the share of each output class over all frames, the largest first."""
-    from classaug_ros.report.markdown import mean_shares
+    from classaug_ros.evaluation.report.markdown import mean_shares
 
     rows = sorted(zip(mean_shares(report), report["output"], strict=True), key=lambda row: row[0], reverse=True)
     return "\n".join(f"{share:7.2%}  {shown['name']} ({shown['source']})" for share, shown in rows if share)

@@ -22,8 +22,8 @@ def add(commands: Commands) -> None:
 
 def _run(options: argparse.Namespace) -> None:
     from classaug_ros.convert.cards import CLASSES_NAME, refuse_overwriting
-    from classaug_ros.files import writable
-    from classaug_ros.models import CARD_NAME
+    from classaug_ros.io.files import writable
+    from classaug_ros.models.card import CARD_NAME
 
     if not options.force:
         refuse_overwriting(options.output, "model.onnx", CARD_NAME, CLASSES_NAME)

@@ -35,7 +35,7 @@ def _run(options: argparse.Namespace) -> None:
     from classaug_ros.learning.counts import Counts, merge
     from classaug_ros.learning.inspection import describe
     from classaug_ros.rules import Rules
-    from classaug_ros.task import Task
+    from classaug_ros.rules.task import Task
 
     for option, path in (("--picture", options.picture), ("--influence", options.influence)):
         if path and path.suffix.lower() != ".png":
@@ -59,7 +59,7 @@ def _run(options: argparse.Namespace) -> None:
 def _draw(rules: Rules, counts: Counts | None, table: Path | None, influence: Path | None) -> list[Path]:
     """Write the pictures that are asked for; return their files."""
     from classaug_ros.errors import ConfigError
-    from classaug_ros.files import write_all
+    from classaug_ros.io.files import write_all
 
     drawn: dict[Path, bytes] = {}
     if table or influence:

@@ -31,11 +31,11 @@ def add(commands: Commands) -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
-    from classaug_ros.files import writable
+    from classaug_ros.io.files import writable
     from classaug_ros.learning.counts import Counts, merge
     from classaug_ros.learning.inspection import summarise
     from classaug_ros.learning.learn import count, derive_rules
-    from classaug_ros.task import Task
+    from classaug_ros.rules.task import Task
 
     task = Task.load(options.task)
     writable(options.output)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from classaug_ros.errors import ConfigError, missing
 
 if TYPE_CHECKING:
-    from classaug_ros.pipeline import Pipeline
+    from classaug_ros.pipeline.cpu import Pipeline
 
 MAX_THREADS = 256
 MAX_SIDE = 16384
@@ -109,8 +109,8 @@ def within(least: float, most: float) -> Callable[[str], float]:
 def load_pipeline(options: argparse.Namespace) -> Pipeline:
     """Return all models loaded, as the options say."""
     from classaug_ros.engines import BuildOptions, Where
-    from classaug_ros.models import load_model
-    from classaug_ros.pipeline import Pipeline
+    from classaug_ros.models.card import load_model
+    from classaug_ros.pipeline.cpu import Pipeline
 
     main = load_model(options.main, options.main_card)
     subs = options.sub if isinstance(options.sub, list) else [options.sub]

@@ -30,8 +30,8 @@ def add(commands: Commands) -> None:
 def _run(options: argparse.Namespace) -> None:
     from classaug_ros.convert.cards import CLASSES_NAME, refuse_overwriting
     from classaug_ros.data.layouts import open_dataset
-    from classaug_ros.files import writable
-    from classaug_ros.models import CARD_NAME, load_model
+    from classaug_ros.io.files import writable
+    from classaug_ros.models.card import CARD_NAME, load_model
 
     model, dataset = load_model(options.model, options.card), open_dataset(options.dataset)
     if not options.force:

@@ -13,12 +13,21 @@ from numpy.typing import NDArray
 from classaug_ros.engines import load_engine
 from classaug_ros.engines.interface import Port
 from classaug_ros.engines.onnxrt import OnnxRuntimeEngine, declared
+from classaug_ros.engines.preprocess import Preprocessor
 from classaug_ros.errors import ConfigError, EngineError
-from classaug_ros.files import write_whole
-from classaug_ros.images import Frame
-from classaug_ros.labels import LabelSpace
-from classaug_ros.models import CARD_NAME, ColorOrder, InputSpec, Model, ModelCard, OutputKind, OutputSpec, Upsampling
-from classaug_ros.preprocess import Preprocessor
+from classaug_ros.imaging.images import Frame
+from classaug_ros.io.files import write_whole
+from classaug_ros.models.card import (
+    CARD_NAME,
+    ColorOrder,
+    InputSpec,
+    Model,
+    ModelCard,
+    OutputKind,
+    OutputSpec,
+    Upsampling,
+)
+from classaug_ros.models.labels import LabelSpace
 
 CLASSES_NAME = "classes.csv"
 IMAGENET_MEAN = (123.675, 116.28, 103.53)

@@ -6,8 +6,8 @@ import colorsys
 from collections import Counter
 from collections.abc import Sequence
 
-from classaug_ros.labels import Color, LabelSpace
-from classaug_ros.shipped import shipped
+from classaug_ros.io.shipped import shipped
+from classaug_ros.models.labels import Color, LabelSpace
 
 SHIPPED = ("cityscapes", "ade20k")
 AGREEMENT = 0.9

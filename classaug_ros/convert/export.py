@@ -28,7 +28,7 @@ from classaug_ros.convert.cards import Knowledge, complete, interface, noise, ru
 from classaug_ros.convert.classlists import classes_named
 from classaug_ros.convert.graphs import cut_upsampling, declare_output
 from classaug_ros.errors import ConfigError, EngineError
-from classaug_ros.models import InputSpec, Model, ModelCard, Upsampling, load_model
+from classaug_ros.models.card import InputSpec, Model, ModelCard, Upsampling, load_model
 
 INPUT, OUTPUT, OPSET = "image", "logits", 17
 TOLERATED = 0.001

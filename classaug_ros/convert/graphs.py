@@ -5,7 +5,7 @@ from __future__ import annotations
 import onnx
 from onnx import TensorProto, helper
 
-from classaug_ros.models import Upsampling
+from classaug_ros.models.card import Upsampling
 
 _CONVENTIONS: dict[bytes, Upsampling] = {
     b"half_pixel": "half_pixel",

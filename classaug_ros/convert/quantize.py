@@ -20,14 +20,14 @@ from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, Q
 from onnxruntime.quantization.shape_inference import quant_pre_process
 from tqdm import tqdm
 
-from classaug_ros.branch import Branch
 from classaug_ros.convert.cards import write_card
 from classaug_ros.data.dataset import Dataset, Sample
+from classaug_ros.engines.model_runner import ModelRunner
+from classaug_ros.engines.preprocess import Preprocessor
 from classaug_ros.errors import ClassaugError, ConfigError, EngineError
 from classaug_ros.evaluation.confusion import ConfusionMatrix, mean_iou
-from classaug_ros.images import read_image
-from classaug_ros.models import Model, load_model
-from classaug_ros.preprocess import Preprocessor
+from classaug_ros.imaging.images import read_image
+from classaug_ros.models.card import Model, load_model
 
 SUFFIX = "-int8"
 IMAGES = 16  # to calibrate on
@@ -209,18 +209,18 @@ def _cost(original: Model, made: Model, dataset: Dataset, held_out: Sequence[Sam
     of_label = _to_shared(names, shared, len(shared), len(names))
     same = total = 0
     with ExitStack() as stack:
-        branches = [Branch(model, len(os.sched_getaffinity(0))) for model in (original, made)]
-        for branch in branches:
-            stack.callback(branch.close)
+        runners = [ModelRunner(model, len(os.sched_getaffinity(0))) for model in (original, made)]
+        for runner in runners:
+            stack.callback(runner.close)
         for sample in tqdm(held_out, desc="score", unit="image", disable=None):
             frame, truth = dataset.read(sample)
             labels = []
-            for branch, matrix, taken in zip(branches, matrices, times, strict=True):
-                image = branch.prepare(frame)
+            for runner, matrix, taken in zip(runners, matrices, times, strict=True):
+                image = runner.prepare(frame)
                 start = time.perf_counter()
-                output = branch.infer(image)
+                output = runner.infer(image)
                 taken.append(1000 * (time.perf_counter() - start))
-                labels.append(branch.label(output, (truth.shape[0], truth.shape[1])))
+                labels.append(runner.label(output, (truth.shape[0], truth.shape[1])))
                 matrix.update(of_truth[truth], of_label[labels[-1]])
             same += int((labels[0] == labels[1]).sum())
             total += truth.size

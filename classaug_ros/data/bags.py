@@ -35,9 +35,9 @@ from rosbags.rosbag2.reader import DirectoryReader
 from rosbags.typesys import Stores, get_typestore
 from rosbags.typesys.store import Typestore
 
-from classaug_ros.errors import ConfigError, shown
-from classaug_ros.files import kind_of
-from classaug_ros.images import JPEG_SUFFIXES, Frame, image_files, read_image
+from classaug_ros.errors import ConfigError, quoted
+from classaug_ros.imaging.images import JPEG_SUFFIXES, Frame, image_files, read_image
+from classaug_ros.io.files import kind_of
 
 Storage = Literal["mcap", "sqlite3"]
 
@@ -377,7 +377,7 @@ def _counts(connections: Collection[Connection]) -> Counter[str]:
     for connection in connections:
         if not 0 <= connection.msgcount < _MOST_MESSAGES:
             raise ConfigError(
-                f"topic {connection.topic} has {shown(connection.msgcount)} messages, so its metadata says"
+                f"topic {connection.topic} has {quoted(connection.msgcount)} messages, so its metadata says"
             )
         counts[connection.topic] += connection.msgcount
     return counts

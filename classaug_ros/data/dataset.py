@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from classaug_ros.codecs import decode_file, decode_label
 from classaug_ros.data.examples import Example
-from classaug_ros.errors import ConfigError, ImageError, listed, shown
-from classaug_ros.files import read_whole
-from classaug_ros.images import Frame, image_files, read_image
-from classaug_ros.labels import LabelMap, LabelSpace
-from classaug_ros.yamlfile import Section, fingerprint, read_mapping
+from classaug_ros.errors import ConfigError, ImageError, listed, quoted
+from classaug_ros.imaging.codecs import decode_file, decode_label
+from classaug_ros.imaging.images import Frame, image_files, read_image
+from classaug_ros.io.files import read_whole
+from classaug_ros.io.yamlfile import Section, fingerprint, read_mapping
+from classaug_ros.models.labels import LabelMap, LabelSpace
 
 IGNORED = -1  # an annotation value that means unlabelled
 UNKNOWN = -2  # an annotation value the data set file does not mention
@@ -98,7 +98,8 @@ class Annotations:
             first = annotation[translated == UNKNOWN][0]
             value = "#{2:02x}{1:02x}{0:02x}".format(*first) if self.colors else str(int(first))
             raise ConfigError(
-                f"{where}: value {value} is in neither `map` nor `ignore` of data set {shown(self.name)}; add it to one"
+                f"{where}: value {value} is in neither `map` nor `ignore` of data set {quoted(self.name)}; "
+                f"add it to one"
             )
         translated[translated == IGNORED] = self.classes.unlabelled
         truth: LabelMap = translated.astype(self.classes.dtype)
@@ -204,11 +205,11 @@ def _values(section: Section, classes: LabelSpace, where: str) -> dict[int, int]
     for key, given in (("map", names), ("ignore", ignored)):
         for value in given:
             if type(value) is not int or not 0 <= value <= 65535:  # True is an int too
-                raise ConfigError(f"{where}: {key}: expected annotation values 0..65535, found {shown(value)}")
+                raise ConfigError(f"{where}: {key}: expected annotation values 0..65535, found {quoted(value)}")
     for value, name in names.items():
         if name not in classes.names:
             raise ConfigError(
-                f"{where}: map: {value}: no class {shown(name)}; expected one of: {listed(classes.names)}"
+                f"{where}: map: {value}: no class {quoted(name)}; expected one of: {listed(classes.names)}"
             )
         values[value] = classes.index(name)
     for value in ignored:

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
-from classaug_ros.images import Frame
-from classaug_ros.labels import LabelMap, LabelSpace
+from classaug_ros.imaging.images import Frame
+from classaug_ros.models.labels import LabelMap, LabelSpace
 
 
 @dataclass(frozen=True, eq=False)

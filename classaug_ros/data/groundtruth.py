@@ -13,11 +13,11 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from classaug_ros.codecs import decode_label
 from classaug_ros.data.bags import COMPRESSED_IMAGE, IMAGE, BagReader, BagTopic, decode_message
 from classaug_ros.data.dataset import Annotations
-from classaug_ros.errors import ConfigError, ImageError, shown
-from classaug_ros.labels import LabelMap
+from classaug_ros.errors import ConfigError, ImageError, quoted
+from classaug_ros.imaging.codecs import decode_label
+from classaug_ros.models.labels import LabelMap
 
 Find: TypeAlias = Callable[[int, int], tuple[LabelMap, int] | None]
 """Takes a frame's number among its camera's and its stamp in ns; returns ground truth and how far its stamp is off."""
@@ -152,13 +152,13 @@ def label_image(data: bytes, kind: str, where: str) -> NDArray[Any]:
     message = decode_message(data, kind)
     if kind == COMPRESSED_IMAGE:
         if "png" not in message.format:
-            raise ConfigError(f"{where}: format {shown(message.format)}: expected PNG, which changes no label")
+            raise ConfigError(f"{where}: format {quoted(message.format)}: expected PNG, which changes no label")
         try:
             return decode_label(message.data)
         except ImageError as error:
-            raise ConfigError(f"{where}: format {shown(message.format)}: {error}") from error
+            raise ConfigError(f"{where}: format {quoted(message.format)}: {error}") from error
     if message.encoding not in _ENCODINGS:
-        raise ConfigError(f"{where}: encoding {shown(message.encoding)}: expected one of {', '.join(_ENCODINGS)}")
+        raise ConfigError(f"{where}: encoding {quoted(message.encoding)}: expected one of {', '.join(_ENCODINGS)}")
     dtype = np.dtype(_ENCODINGS[message.encoding]).newbyteorder(">" if message.is_bigendian else "<")
     height, width, step = int(message.height), int(message.width), int(message.step)
     row = width * dtype.itemsize

@@ -11,10 +11,10 @@ from pathlib import Path
 
 from classaug_ros.data.dataset import IGNORED, Annotations, Dataset, Sample, load_annotations, load_dataset
 from classaug_ros.errors import ConfigError
-from classaug_ros.files import kind_of
-from classaug_ros.images import image_files
-from classaug_ros.labels import LabelSpace
-from classaug_ros.shipped import shipped
+from classaug_ros.imaging.images import image_files
+from classaug_ros.io.files import kind_of
+from classaug_ros.io.shipped import shipped
+from classaug_ros.models.labels import LabelSpace
 
 _BY_NAME = re.compile(r"(?P<name>[A-Za-z0-9]+)(?:/(?P<split>[A-Za-z0-9_-]+))?:(?P<folder>.+)")
 

@@ -14,7 +14,7 @@ from classaug_ros.data.dataset import Annotations
 from classaug_ros.data.examples import Example
 from classaug_ros.data.groundtruth import Find, Way, by_order, by_stamp, from_topic
 from classaug_ros.errors import ConfigError, ImageError
-from classaug_ros.images import decode_compressed, decode_image
+from classaug_ros.imaging.images import decode_compressed, decode_image
 
 ORDER, STAMP = "order", "stamp"
 

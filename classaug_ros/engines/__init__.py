@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 from classaug_ros.engines.checked import CheckedEngine
 from classaug_ros.errors import EngineError, first_line, missing
-from classaug_ros.files import read_whole
-from classaug_ros.models import Model
-from classaug_ros.sidecar import ENGINE_SUFFIX, BuildOptions, Machine, Sidecar, sidecar_of
+from classaug_ros.io.files import read_whole
+from classaug_ros.models.card import Model
+from classaug_ros.models.engine_manifest import ENGINE_SUFFIX, BuildOptions, EngineManifest, Machine, manifest_path
 
 if TYPE_CHECKING:
     import torch
@@ -116,12 +116,12 @@ def _tensorrt_engine(
 
 def _given(model: Model, here: Machine) -> bytes:
     """Return the content of an engine file, if it is of this machine and still what it was as the model was found."""
-    sidecar = Sidecar.load(sidecar_of(model.path))
-    if reason := sidecar.foreign(here):
-        raise EngineError(f"{model.path}: {reason}; {sidecar.remedy}")
+    manifest = EngineManifest.load(manifest_path(model.path))
+    if reason := manifest.foreign(here):
+        raise EngineError(f"{model.path}: {reason}; {manifest.remedy}")
     plan = read_whole(model.path)
-    if sidecar.model != model.fingerprint or sidecar.engine != hashlib.sha256(plan).hexdigest():
-        raise EngineError(f"{model.path}: has changed since it was checked; {sidecar.remedy}")
+    if manifest.model != model.fingerprint or manifest.engine != hashlib.sha256(plan).hexdigest():
+        raise EngineError(f"{model.path}: has changed since it was checked; {manifest.remedy}")
     return plan
 
 

@@ -20,10 +20,10 @@ from classaug_ros.engines.device import on
 from classaug_ros.engines.network import network
 from classaug_ros.engines.trt import ALONE, call, logger, machine, trt
 from classaug_ros.errors import ConfigError, EngineError
-from classaug_ros.files import kind_of, read_whole, write_all
-from classaug_ros.models import Model
-from classaug_ros.sidecar import ENGINE_SUFFIX, BuildOptions, Sidecar, sidecar_of
-from classaug_ros.yamlfile import fingerprint
+from classaug_ros.io.files import kind_of, read_whole, write_all
+from classaug_ros.io.yamlfile import fingerprint
+from classaug_ros.models.card import Model
+from classaug_ros.models.engine_manifest import ENGINE_SUFFIX, BuildOptions, EngineManifest, manifest_path
 
 POLL = 0.2
 """Seconds between two looks at whether another process is done with an engine."""
@@ -74,7 +74,7 @@ def find_or_build(
         KeyboardInterrupt: ``building`` was interrupted.
     """
     here, building = machine(device), building or Building()
-    wanted = Sidecar(model.path.name, model.fingerprint, model.card.fingerprint, options, here, "")
+    wanted = EngineManifest(model.path.name, model.fingerprint, model.card.fingerprint, options, here, "")
     lock: AbstractContextManager[None] = nullcontext()
     cache = path is None
     if path is None:
@@ -91,7 +91,7 @@ def find_or_build(
         if not model.unchanged():
             raise EngineError(f"{model.path}: was changed while its engine was built; try again")
         written = replace(wanted, engine=hashlib.sha256(plan).hexdigest())
-        write_all({path: plan, sidecar_of(path): written.text()})
+        write_all({path: plan, manifest_path(path): written.text()})
     return path, plan
 
 
@@ -166,20 +166,20 @@ def cache_folder() -> Path:
     return folder
 
 
-def _key(wanted: Sidecar) -> str:
+def _key(wanted: EngineManifest) -> str:
     """Return a name for an engine in the cache. TensorRT's version is left out: what a new one builds replaces it."""
     options, here = wanted.options, wanted.machine
     return fingerprint([wanted.model, options.precision, options.batch, here.gpu, here.capability])[:32]
 
 
-def _agreeing(path: Path, wanted: Sidecar) -> tuple[str | None, bytes]:
+def _agreeing(path: Path, wanted: EngineManifest) -> tuple[str | None, bytes]:
     """Return why the engine at ``path`` is not the one wanted, or None and its content."""
     if kind_of(path) != "file":
         return "there is none yet", b""
-    if kind_of(sidecar_of(path)) != "file":
-        return "it has no sidecar that tells what it was built from", b""
+    if kind_of(manifest_path(path)) != "file":
+        return "it has no manifest that tells what it was built from", b""
     try:
-        found, plan = Sidecar.load(sidecar_of(path)), read_whole(path)
+        found, plan = EngineManifest.load(manifest_path(path)), read_whole(path)
     except ConfigError as error:
         return str(error), b""
     return found.disagreement(replace(wanted, engine=hashlib.sha256(plan).hexdigest())), plan

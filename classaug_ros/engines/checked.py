@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from classaug_ros.engines.interface import DeviceEngine, Engine, Port
 from classaug_ros.errors import EngineError, OutputError
-from classaug_ros.labels import LabelMap, LabelSpace
-from classaug_ros.models import Model, ModelCard
+from classaug_ros.models.card import Model, ModelCard
+from classaug_ros.models.labels import LabelMap, LabelSpace
 
 _SCORE_TYPES = ("float32", "float16")
 _LABEL_TYPES = ("uint8", "int8", "uint16", "int16", "int32", "int64")

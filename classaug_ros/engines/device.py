@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager, nullcontext
 
 import torch
 
-from classaug_ros.errors import EngineError, first_line, shown
+from classaug_ros.errors import EngineError, first_line, quoted
 
 _CUDA = ("cuda", "cuda:0")  # the second is how torch writes the first
 
@@ -24,7 +24,7 @@ def torch_device(name: str, *, otherwise: str = "use device cpu") -> torch.devic
     if name == "cpu":
         return torch.device("cpu")
     if name not in _CUDA:
-        raise EngineError(f"device {shown(name)}: expected cpu or cuda; of several GPUs CUDA_VISIBLE_DEVICES chooses")
+        raise EngineError(f"device {quoted(name)}: expected cpu or cuda; of several GPUs CUDA_VISIBLE_DEVICES chooses")
     try:
         torch.cuda.init()
     except (AssertionError, RuntimeError) as error:  # PyTorch without CUDA, no driver, no GPU

@@ -15,8 +15,8 @@ from onnxruntime.transformers.float16 import convert_float_to_float16
 from classaug_ros.engines.checked import check_ports
 from classaug_ros.engines.onnxrt import FATAL_SEVERITY, declared
 from classaug_ros.errors import EngineError, first_line
-from classaug_ros.models import Model
-from classaug_ros.sidecar import BuildOptions
+from classaug_ros.models.card import Model
+from classaug_ros.models.engine_manifest import BuildOptions
 
 T = TypeVar("T")
 

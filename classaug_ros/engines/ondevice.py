@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from classaug_ros.engines.interface import DeviceEngine
 from classaug_ros.errors import EngineError, first_line
-from classaug_ros.models import Model
+from classaug_ros.models.card import Model
 
 
 class OnDevice:

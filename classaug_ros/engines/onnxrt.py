@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from classaug_ros.engines.interface import Port
 from classaug_ros.errors import EngineError, first_line
-from classaug_ros.models import Model
+from classaug_ros.models.card import Model
 
 _NUMPY_NAMES = {"float": "float32", "double": "float64"}  # the types ONNX names otherwise
 FATAL_SEVERITY = 4  # on ONNX Runtime's scale; errors (3) are raised, printing them would tell them twice

@@ -20,8 +20,8 @@ from torch.utils import _pytree
 from classaug_ros.engines.checked import check_device_input, check_device_output, check_ports
 from classaug_ros.engines.device import dtype_name, on
 from classaug_ros.engines.interface import Port
-from classaug_ros.errors import EngineError, first_line, shown
-from classaug_ros.models import Model
+from classaug_ros.errors import EngineError, first_line, quoted
+from classaug_ros.models.card import Model
 
 # Parts of an archive that are no tensors and no graph: pickled objects, and programs in machine code.
 _CODE = ("custom_obj_", "opaque_obj_", "aotinductor")
@@ -140,7 +140,7 @@ def _load(path: Path, device: torch.device) -> torch.export.ExportedProgram:
         why = first_line(causes[0] if causes else error)
         raise EngineError(f"{path}: PyTorch {torch.__version__} cannot load it: {why}") from error
     raise EngineError(
-        f"{path}: has pickled objects or machine code in it ({shown(code[0])}); save a program of tensors alone"
+        f"{path}: has pickled objects or machine code in it ({quoted(code[0])}); save a program of tensors alone"
     )
 
 

@@ -18,8 +18,8 @@ from classaug_ros.engines.checked import check_device_input, check_device_output
 from classaug_ros.engines.device import dtype_name, gpu, on
 from classaug_ros.engines.interface import Port
 from classaug_ros.errors import EngineError, first_line
-from classaug_ros.models import Model
-from classaug_ros.sidecar import Machine
+from classaug_ros.models.card import Model
+from classaug_ros.models.engine_manifest import Machine
 
 try:
     import tensorrt as trt

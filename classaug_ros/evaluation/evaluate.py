@@ -15,20 +15,20 @@ from tqdm import tqdm
 
 from classaug_ros import fusion
 from classaug_ros.data.examples import Example, Source
-from classaug_ros.decision import Decision
 from classaug_ros.errors import ConfigError
 from classaug_ros.evaluation.calibration import Calibration
 from classaug_ros.evaluation.confusion import ConfusionMatrix, mean_iou
 from classaug_ros.evaluation.contour import Contours
-from classaug_ros.evaluation.kept import KeptPredictions
 from classaug_ros.evaluation.methods import MAIN_ONLY, Methods, Predicted
+from classaug_ros.evaluation.prediction_cache import PredictionCache
 from classaug_ros.evaluation.scoring import Scoring, scoring_for
-from classaug_ros.files import write_whole
-from classaug_ros.interruption import interruption
-from classaug_ros.labels import LabelMap
-from classaug_ros.pipeline import Pipeline
+from classaug_ros.io.files import write_whole
+from classaug_ros.io.interruption import interruption
+from classaug_ros.models.labels import LabelMap
+from classaug_ros.pipeline.cpu import Pipeline
 from classaug_ros.rules import RuleSet
-from classaug_ros.task import Task
+from classaug_ros.rules.decision import Decision
+from classaug_ros.rules.task import Task
 
 _logger = logging.getLogger(__name__)
 
@@ -191,7 +191,7 @@ def evaluate(
         decision: how those in use decide.
         limit: run the first so many images only.
         watchers: see every example and its predictions.
-        kept: a folder that keeps predictions, for a second call to go on from; ``kept.discard`` removes it.
+        kept: a folder that keeps predictions, for a second call to go on from; ``prediction_cache.discard`` removes it.
 
     Raises:
         ConfigError: models, rules, tasks and source do not fit each other, the rules cannot do what the decision asks,
@@ -204,7 +204,7 @@ def evaluate(
     pipeline.check(rules)
     methods = Methods(rules, decision)
     scorer = Scorer(scoring_for(source.truth, tasks), methods)
-    predictions = KeptPredictions(pipeline, methods, kept)
+    predictions = PredictionCache(pipeline, methods, kept)
     total = len(source) if limit is None else min(limit, len(source))
     with fusion.telling(_logger.info), interruption() as interrupted:
         for example in tqdm(islice(source, total), total=total, desc="evaluate", unit="image", disable=None):

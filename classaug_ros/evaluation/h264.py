@@ -8,8 +8,8 @@ from typing import Final
 
 import av
 
-from classaug_ros.drawing import Picture
 from classaug_ros.errors import ConfigError
+from classaug_ros.imaging.drawing import Picture
 
 ENCODER: Final = "libx264"
 OPTIONS = {"preset": "veryfast", "crf": "20"}

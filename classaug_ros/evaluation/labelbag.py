@@ -9,10 +9,10 @@ from types import TracebackType
 from classaug_ros import fusion
 from classaug_ros.data.bags import IMAGE, STRING, BagWriter, image_message, text_message
 from classaug_ros.data.examples import Example
-from classaug_ros.decision import Decision
 from classaug_ros.evaluation.evaluate import Prediction
-from classaug_ros.pipeline import Pipeline
+from classaug_ros.pipeline.cpu import Pipeline
 from classaug_ros.rules import RuleSet
+from classaug_ros.rules.decision import Decision
 
 NODE = "/classaug_node"
 ALPHA = 0.5  # of the overlay, as the node's parameter overlay_alpha is by default

@@ -20,19 +20,19 @@ from classaug_ros import fusion
 from classaug_ros.data.bags import COMPRESSED_IMAGE, BagMessage, decode_message
 from classaug_ros.data.examples import Example
 from classaug_ros.data.recordings import Recording, camera_names
-from classaug_ros.decision import Decision
 from classaug_ros.errors import ConfigError
 from classaug_ros.evaluation.evaluate import Evaluation, Scorer, Watcher, check_tasks, scored_size
 from classaug_ros.evaluation.methods import Methods, Predicted
 from classaug_ros.evaluation.scoring import scoring_for
-from classaug_ros.labels import LabelMap
-from classaug_ros.pipeline import Pipeline
+from classaug_ros.models.labels import LabelMap
+from classaug_ros.pipeline.cpu import Pipeline
 from classaug_ros.rules import RuleSet
+from classaug_ros.rules.decision import Decision
+from classaug_ros.rules.task import Task
 from classaug_ros.running.listener import Listener
 from classaug_ros.running.nodeprocess import NodeProcess
 from classaug_ros.running.player import play
 from classaug_ros.running.usage import Usage, UsageSampler
-from classaug_ros.task import Task
 
 START_TIMEOUT = 120.0  # s: the first start on a machine compiles the fusion
 END_TIMEOUT = 30.0  # s for the frames still in work when the recording has ended

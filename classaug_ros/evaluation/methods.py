@@ -10,12 +10,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from classaug_ros.decision import Decision
-from classaug_ros.images import Frame
-from classaug_ros.labels import LabelMap
-from classaug_ros.pipeline import Pipeline
+from classaug_ros.imaging.images import Frame
+from classaug_ros.io.yamlfile import fingerprint
+from classaug_ros.models.labels import LabelMap
+from classaug_ros.pipeline.cpu import Pipeline
 from classaug_ros.rules import KINDS, Kind, Rules, RuleSet
-from classaug_ros.yamlfile import fingerprint
+from classaug_ros.rules.decision import Decision
 
 MAIN_ONLY = "main_only"
 TITLES: Mapping[str, str] = {MAIN_ONLY: "main alone", "table": "table rules", "probability": "probability rules"}

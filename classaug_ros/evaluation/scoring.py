@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from classaug_ros.data.examples import Truth
 from classaug_ros.errors import ConfigError
 from classaug_ros.evaluation.methods import MAIN_ONLY, sub_methods
-from classaug_ros.labels import MAX_CLASSES
+from classaug_ros.models.labels import MAX_CLASSES
 from classaug_ros.rules import KINDS
-from classaug_ros.task import Task
+from classaug_ros.rules.task import Task
 
 NOT_SCORED = -1
 

@@ -16,10 +16,10 @@ import numpy as np
 
 from classaug_ros import fusion
 from classaug_ros.data.examples import Example
-from classaug_ros.drawing import PAPER, Picture, blank, legend, shrunk
 from classaug_ros.errors import ConfigError
 from classaug_ros.evaluation.evaluate import Prediction
-from classaug_ros.files import writable
+from classaug_ros.imaging.drawing import PAPER, Picture, blank, blend, legend, shrunk
+from classaug_ros.io.files import writable
 from classaug_ros.rules import RuleSet
 
 CODECS = ("avc1", "vp09", "mp4v")
@@ -146,7 +146,7 @@ class OverlayVideo:
         """Add a frame; raises ConfigError where its video cannot be written."""
         image = shrunk(example.frame.rgb(), SIDE)
         color = self._palette[fusion.nearest(prediction.output, (image.shape[0], image.shape[1]))]
-        picture = fusion.blend(image, color, OPACITY)
+        picture = blend(image, color, OPACITY)
         if example.camera not in self._tracks:
             name = re.sub(r"\W", "-", example.camera.strip("/"))
             file = self._folder / f"overlay-{name}.mp4"

@@ -7,7 +7,8 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from classaug_ros.models import Upsampling
+from classaug_ros.models.card import Upsampling
+from classaug_ros.models.labels import LabelMap
 
 Positions: TypeAlias = tuple[NDArray[np.intp], NDArray[np.float32]]
 """Where positions lie among n samples: the one before each, 0..max(n - 2, 0), and the weight of the next, 0..1."""
@@ -52,3 +53,19 @@ def _among(pixels: NDArray[np.float64], out: int, size: int, convention: Upsampl
     source = source.clip(0, size - 1)
     before = np.minimum(source.astype(np.intp), max(size - 2, 0))
     return before, (source - before).astype(np.float32)
+
+
+def nearest(labels: LabelMap, size: tuple[int, int]) -> LabelMap:
+    """Resize a label map h x w to (H, W), each pixel taking the label its centre lies in."""
+    rows = (2 * np.arange(size[0]) + 1) * labels.shape[0] // (2 * size[0])
+    columns = (2 * np.arange(size[1]) + 1) * labels.shape[1] // (2 * size[1])
+    resized: LabelMap = labels.take(rows, axis=0).take(columns, axis=1)
+    return resized
+
+
+def nearest_pixels(pixels: int, samples: int, convention: Upsampling) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Return the first of the pixels nearest to each sample along an axis, and the one after the last."""
+    before, weight = source_coordinates(pixels, samples, convention)
+    starts = np.searchsorted(before + (weight >= 0.5), np.arange(samples + 1))
+    first = np.minimum(starts[:-1], pixels - 1)
+    return first, np.maximum(starts[1:], first + 1)  # with more samples than pixels, one pixel serves several

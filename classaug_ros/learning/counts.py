@@ -12,13 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from classaug_ros import fusion
-from classaug_ros.archive import DEFLATED, Archive, BrokenArchiveError
 from classaug_ros.errors import ConfigError
-from classaug_ros.files import read_whole, write_whole
-from classaug_ros.labels import LabelMap
-from classaug_ros.learning.samples import Samples
-from classaug_ros.models import Model
-from classaug_ros.task import Task
+from classaug_ros.io.archive import DEFLATED, Archive, BrokenArchiveError
+from classaug_ros.io.files import read_whole, write_whole
+from classaug_ros.learning.score_samples import Samples
+from classaug_ros.models.card import Model
+from classaug_ros.models.labels import LabelMap
+from classaug_ros.rules.task import Task
 
 FORMAT = 2
 

@@ -11,9 +11,9 @@ from scipy.optimize import minimize, minimize_scalar
 
 from classaug_ros.learning.folds import folds
 from classaug_ros.learning.problem import Array, Fit, Loss, Problem, log_frequency, on_scores, pose
-from classaug_ros.learning.samples import Samples
+from classaug_ros.learning.score_samples import Samples
 from classaug_ros.rules import Evidence, groups_of
-from classaug_ros.task import Task
+from classaug_ros.rules.task import Task
 
 PENALTIES = (1e-2, 3e-3, 1e-3, 3e-4, 1e-4, 3e-5, 1e-5)
 GAMMAS = tuple(step / 20 for step in range(21))

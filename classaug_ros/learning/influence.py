@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from classaug_ros.learning.samples import Samples
+from classaug_ros.learning.score_samples import Samples
 from classaug_ros.rules import Evidence, Rules
 
 NAMED = 3  # classes of a group

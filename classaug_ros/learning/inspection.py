@@ -12,7 +12,7 @@ from classaug_ros.errors import ConfigError
 from classaug_ros.learning.counts import Counts
 from classaug_ros.learning.influence import describe_evidence, summarise_evidence
 from classaug_ros.rules import Rules
-from classaug_ros.task import Task
+from classaug_ros.rules.task import Task
 
 MARGIN = 0.1
 """Two truths of a pair of predictions are nearly tied when they are this share of its pixels apart, or less."""

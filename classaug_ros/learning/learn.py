@@ -16,13 +16,13 @@ from tqdm import tqdm
 from classaug_ros import __version__, fusion
 from classaug_ros.data.dataset import Dataset, Sample
 from classaug_ros.errors import ConfigError
-from classaug_ros.interruption import interruption
+from classaug_ros.io.interruption import interruption
 from classaug_ros.learning.counts import Counts
 from classaug_ros.learning.fit import fit_evidence
-from classaug_ros.learning.samples import per_class
-from classaug_ros.pipeline import Pipeline
+from classaug_ros.learning.score_samples import per_class
+from classaug_ros.pipeline.cpu import Pipeline
 from classaug_ros.rules import Provenance, Rules, derive
-from classaug_ros.task import Task
+from classaug_ros.rules.task import Task
 
 CHECKPOINT_SECONDS = 20.0
 

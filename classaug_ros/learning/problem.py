@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from classaug_ros.learning.samples import Samples
-from classaug_ros.task import Task
+from classaug_ros.learning.score_samples import Samples
+from classaug_ros.rules.task import Task
 
 Array = NDArray[np.float32]
 

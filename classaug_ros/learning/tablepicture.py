@@ -9,11 +9,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from classaug_ros.drawing import INK, LETTERS, LINE, MARK, PAPER, Picture, blank, lined_up, marked, write
-from classaug_ros.labels import Color
+from classaug_ros.imaging.drawing import INK, LETTERS, LINE, MARK, PAPER, Picture, blank, lined_up, marked, write
 from classaug_ros.learning.counts import Counts
 from classaug_ros.learning.influence import Influence, group_names
 from classaug_ros.learning.inspection import near_ties, support
+from classaug_ros.models.labels import Color
 from classaug_ros.rules import Rules
 
 WIDEST = 2600  # pixels of all columns together, where there are many

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from classaug_ros.node.ending import Ending
+from classaug_ros.node.shutdown import Shutdown
 
 if TYPE_CHECKING:
     from classaug_ros.node.lifecycle import ClassaugNode
@@ -25,11 +25,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     # Before ROS is imported, which takes its time. rclpy's own handlers would end the context before the node could
     # shut itself down.
-    ending = Ending()
-    return ending.leave(_run(ending, sys.argv[1:] if argv is None else argv))
+    shutdown = Shutdown()
+    return shutdown.leave(_run(shutdown, sys.argv[1:] if argv is None else argv))
 
 
-def _run(ending: Ending, arguments: Sequence[str]) -> int:
+def _run(shutdown: Shutdown, arguments: Sequence[str]) -> int:
     import rclpy
     from rclpy.logging import get_logger
     from rclpy.signals import SignalHandlerOptions
@@ -44,27 +44,27 @@ def _run(ending: Ending, arguments: Sequence[str]) -> int:
         rclpy.try_shutdown()
         return 2
     try:
-        _spin(node, ending)
+        _spin(node, shutdown)
     finally:
         rclpy.try_shutdown()
     return 0
 
 
-def _spin(node: ClassaugNode, ending: Ending) -> None:
+def _spin(node: ClassaugNode, shutdown: Shutdown) -> None:
     from rclpy.executors import SingleThreadedExecutor
     from rclpy.task import Future
 
-    if not ending.asked.is_set():
+    if not shutdown.requested.is_set():
         node.start()
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     # Not by shutdown from here: rclpy then takes from a callback that is about to begin what it needs.
-    asked = Future()
+    requested = Future()
     with ThreadPoolExecutor(1, "classaug-executor") as threads:
-        spinning = threads.submit(executor.spin_until_future_complete, asked)
-        spinning.add_done_callback(lambda _: ending.asked.set())  # a defect in a callback ends the node
-        ending.asked.wait()
-        asked.set_result(None)
+        spinning = threads.submit(executor.spin_until_future_complete, requested)
+        spinning.add_done_callback(lambda _: shutdown.requested.set())  # a defect in a callback ends the node
+        shutdown.requested.wait()
+        requested.set_result(None)
     executor.shutdown(0.5)  # seconds for a service being served
     node.stop()
     node.destroy_node()

@@ -15,17 +15,17 @@ from rclpy.validate_topic_name import validate_topic_name
 from sensor_msgs.msg import CompressedImage, Image
 
 from classaug_ros.errors import ConfigError
-from classaug_ros.images import Frame, decode_compressed, decode_image, fill_image
+from classaug_ros.imaging.images import Frame, decode_compressed, decode_image, fill_image
 from classaug_ros.node.cameras import Turns
 from classaug_ros.node.framelog import ThrottledLog
 from classaug_ros.node.parameters import CameraSettings
 from classaug_ros.node.qos import IncompatibleQos
 from classaug_ros.node.worker import Intake
-from classaug_ros.path import Wanted
-from classaug_ros.pipeline import Augmented
+from classaug_ros.pipeline.cpu import Augmented
+from classaug_ros.pipeline.frame_path import RequestedOutputs
 
 OUTPUTS = ("label", "overlay", "label_color", "confidence")
-"""Topics of a camera's results, in the order of ``Wanted``."""
+"""Topics of a camera's results, in the order of ``RequestedOutputs``."""
 OUTPUT_DEPTH = 5
 """Output images kept for reliable subscribers that are behind."""
 MAX_AGE = 60.0
@@ -127,15 +127,15 @@ class CameraTopics:
         for publisher in self._publishers:
             self._node.destroy_lifecycle_publisher(publisher)
 
-    def wanted(self) -> Wanted:
+    def wanted(self) -> RequestedOutputs:
         """Return which outputs somebody subscribes to now."""
-        return Wanted(*(publisher.get_subscription_count() > 0 for publisher in self._publishers))
+        return RequestedOutputs(*(publisher.get_subscription_count() > 0 for publisher in self._publishers))
 
     def decode(self, message: Any) -> Frame:
         """Return the image of a message; ImageError when it cannot be used."""
         return decode_compressed(message) if self._compressed else decode_image(message)
 
-    def publish(self, message: Any, augmented: Augmented, wanted: Wanted) -> None:
+    def publish(self, message: Any, augmented: Augmented, wanted: RequestedOutputs) -> None:
         """Publish what is wanted, with the header of ``message``."""
         ids = "mono8" if augmented.label.dtype.itemsize == 1 else "16UC1"
         label, overlay, color, confidence = self._publishers

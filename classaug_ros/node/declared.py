@@ -10,8 +10,8 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from classaug_ros.errors import ConfigError
+from classaug_ros.node.parameter_table import ONE_OR_SEVERAL, Row, camera_of, rows
 from classaug_ros.node.parameters import Settings, camera_names, check, is_standard, unknown_parameter
-from classaug_ros.node.table import ONE_OR_SEVERAL, Row, camera_of, rows
 
 
 class NodeParameters:

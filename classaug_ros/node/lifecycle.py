@@ -19,7 +19,7 @@ from rclpy.parameter import Parameter
 from std_srvs.srv import Trigger
 
 from classaug_ros.errors import ClassaugError, ConfigError
-from classaug_ros.node.beside import Beside
+from classaug_ros.node.background_task import BackgroundTask
 from classaug_ros.node.camera_topics import OUTPUTS, CameraTopics, refuse_loops
 from classaug_ros.node.declared import NodeParameters
 from classaug_ros.node.diagnostics import WINDOW, Level, Status, camera_status
@@ -130,7 +130,7 @@ class ClassaugNode(LifecycleNode):
         log = self.get_logger().warning
         self._worker = Worker(
             self._loaded.path,
-            self._loaded.terms,
+            self._loaded.config,
             self._cameras,
             log,
             Watchdog(self._loaded, self._loaded.settings.engine_reloads, log),
@@ -217,7 +217,7 @@ class ClassaugNode(LifecycleNode):
                 raise ConfigError(f"the node is {self._state}, and has none; configure it, and it reads them")
             before, settings = self._loaded, self._table.settings()
             try:
-                reloaded = await Beside(partial(before.reloaded, settings))
+                reloaded = await BackgroundTask(partial(before.reloaded, settings))
             except Exception:
                 if self._state in CONFIGURED and self._loaded is before:
                     raise
@@ -236,7 +236,7 @@ class ClassaugNode(LifecycleNode):
     def _use(self, loaded: Loaded) -> None:
         self._loaded = loaded
         if self._worker is not None:
-            self._worker.terms = loaded.terms
+            self._worker.config = loaded.config
 
     def _publish_diagnostics(self) -> None:
         statuses = {f"{self.get_name()}: node": self._node_status()}

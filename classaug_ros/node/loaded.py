@@ -9,10 +9,10 @@ from typing import Any
 
 from classaug_ros import fusion
 from classaug_ros.errors import ConfigError, EngineError, first_line, missing
-from classaug_ros.models import Model, load_model
+from classaug_ros.models.card import Model, load_model
 from classaug_ros.node.parameters import Settings
-from classaug_ros.path import BLACK, CpuPath, FramePath, Terms, Wanted
-from classaug_ros.pipeline import Pipeline
+from classaug_ros.pipeline.cpu import Pipeline
+from classaug_ros.pipeline.frame_path import BLACK, CpuPath, FramePath, FusionConfig, RequestedOutputs
 from classaug_ros.rules import Rules, RuleSet
 
 
@@ -40,9 +40,9 @@ class Loaded:
             path = _path(settings, log)
             try:
                 loaded = cls(settings, path, _load_rules(settings, path))
-                everything = Wanted(label=True, overlay=True, color=True, confidence=True)
+                everything = RequestedOutputs(label=True, overlay=True, color=True, confidence=True)
                 # What the models need at their first run.
-                path.fuse(path.infer(path.prepare([BLACK]), loaded.terms, everything, lambda: None))
+                path.fuse(path.infer(path.prepare([BLACK]), loaded.config, everything, lambda: None))
                 path.warm_up(loaded.rules)
             except BaseException:
                 path.close()
@@ -74,9 +74,9 @@ class Loaded:
         self.path.reload()
 
     @property
-    def terms(self) -> Terms:
-        """On what terms frames are fused."""
-        return Terms(self.rules, self.settings.decision, self.settings.overlay_alpha)
+    def config(self) -> FusionConfig:
+        """What frames are fused by."""
+        return FusionConfig(self.rules, self.settings.decision, self.settings.overlay_alpha)
 
     def reloaded(self, settings: Settings) -> Loaded:
         """Return the same models with the rules that ``settings`` name now, read again.
@@ -160,7 +160,7 @@ def _path(settings: Settings, log: Callable[[str], None]) -> FramePath:
     """Load the models where they are to run."""
     if settings.device == "cuda":
         try:
-            from classaug_ros.gpu.path import GpuPath
+            from classaug_ros.pipeline.gpu import GpuPath
         except ModuleNotFoundError as error:
             raise EngineError(
                 f"parameter device is cuda, but {missing(error, 'it', 'gpu')}; or set device to cpu"

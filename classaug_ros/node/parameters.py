@@ -9,11 +9,11 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from classaug_ros.decision import Decision
-from classaug_ros.errors import SHOWN, ConfigError, shown
-from classaug_ros.gpu.options import GpuOptions
+from classaug_ros.errors import SHOWN, ConfigError, quoted
 from classaug_ros.node.cameras import Turns
-from classaug_ros.node.table import RULES, TABLE, camera_of, rows
+from classaug_ros.node.parameter_table import RULES, TABLE, camera_of, rows
+from classaug_ros.pipeline.gpu_options import GpuOptions
+from classaug_ros.rules.decision import Decision
 
 _CAMERA_NAME = re.compile(r"[A-Za-z](_?[A-Za-z0-9])*")
 _TOLD = 20  # problems, in one line
@@ -81,11 +81,11 @@ def camera_names(given: Mapping[str, Any]) -> tuple[str, ...]:
     for name in names:
         if not _CAMERA_NAME.fullmatch(name) or name in ("rules", "qos_overrides"):
             raise ConfigError(
-                f"parameter cameras: {shown(name)} cannot be a camera name; expected letters, digits and single "
+                f"parameter cameras: {quoted(name)} cannot be a camera name; expected letters, digits and single "
                 "underscores, a letter first, and not 'rules' or 'qos_overrides'"
             )
         if names.count(name) > 1:
-            raise ConfigError(f"parameter cameras: {shown(name)} is named twice")
+            raise ConfigError(f"parameter cameras: {quoted(name)} is named twice")
     return names
 
 
@@ -208,7 +208,7 @@ def is_standard(name: str) -> bool:
 def unknown_parameter(name: str, known: Iterable[str]) -> str:
     """Say that a parameter does not exist, and which one may have been meant."""
     if not name.isprintable() or len(name) > SHOWN:
-        return f"unknown parameter {shown(name)}; see the table of parameters in docs/node.md"
+        return f"unknown parameter {quoted(name)}; see the table of parameters in docs/node.md"
     close = difflib.get_close_matches(name, list(known), n=1)
     hint = f"did you mean {close[0]}?" if close else "see the table of parameters in docs/node.md"
     owner = camera_of(name)

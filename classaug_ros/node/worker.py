@@ -10,16 +10,15 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
-from classaug_ros.errors import ImageError, OutputError
-from classaug_ros.images import Frame
-from classaug_ros.inference import GRACE
+from classaug_ros.errors import GRACE, ImageError, OutputError
+from classaug_ros.imaging.images import Frame
 from classaug_ros.node.cameras import Arrival, NewestFrames, Outcome, Turns
 from classaug_ros.node.diagnostics import Finished, Recent
 from classaug_ros.node.framelog import ThrottledLog, cause_of
 from classaug_ros.node.stages import Laps, Passage, Stages
 from classaug_ros.node.watchdog import Watchdog
-from classaug_ros.path import FramePath, Terms, Wanted
-from classaug_ros.pipeline import Augmented
+from classaug_ros.pipeline.cpu import Augmented
+from classaug_ros.pipeline.frame_path import FramePath, FusionConfig, RequestedOutputs
 
 PATIENCE = 1.0
 """Seconds that the frames being worked on have for being done when work is to stop."""
@@ -32,13 +31,13 @@ class Camera(Protocol):
     def turns(self) -> Turns:
         """Its share of the worker's time."""
 
-    def wanted(self) -> Wanted:
+    def wanted(self) -> RequestedOutputs:
         """Return which outputs somebody subscribes to now."""
 
     def decode(self, message: Any) -> Frame:
         """Return the image of a message; ImageError when it cannot be used."""
 
-    def publish(self, message: Any, augmented: Augmented, wanted: Wanted) -> None:
+    def publish(self, message: Any, augmented: Augmented, wanted: RequestedOutputs) -> None:
         """Publish what is wanted, with the header of the message."""
 
     def age(self, message: Any) -> float:
@@ -71,7 +70,7 @@ class _Job:
     """One frame from when it is taken until ``finished`` tells what became of it."""
 
     frame: Frame
-    wanted: Wanted
+    wanted: RequestedOutputs
     finished: Finished | None = None
 
     def __init__(self, arrival: Arrival) -> None:
@@ -101,7 +100,7 @@ class Worker:
     is decoded. Each of these three steps has one frame at a time, and no frame overtakes another. The next frame is
     taken only when a core is free for it: one taken earlier would be an older one.
 
-    ``terms`` may be replaced at any time: each frame is fused wholly on one of them.
+    ``config`` may be replaced at any time: each frame is fused wholly by one.
 
     Where the models hang or fail again and again, the thread whose frame is with them loads them anew; the others wait
     for it as they do for every frame, so that nobody uses the models meanwhile and nothing else stands still.
@@ -110,7 +109,7 @@ class Worker:
     def __init__(
         self,
         path: FramePath,
-        terms: Terms,
+        config: FusionConfig,
         cameras: Mapping[str, Camera],
         log: Callable[[str], None],
         watchdog: Watchdog,
@@ -120,14 +119,14 @@ class Worker:
 
         Args:
             path: used by this worker alone, and left open when it stops.
-            terms: those to begin with.
+            config: the one to begin with.
             cameras: where messages go and come from, by name.
             log: takes a line about frames refused or failed.
             watchdog: judges the models of the path.
             ended: called, by a thread of the worker, when the watchdog has ended and no frame is worked on any more.
         """
         self.watchdog = watchdog
-        self.terms = terms
+        self.config = config
         self.frames = NewestFrames({name: camera.turns for name, camera in cameras.items()})
         self.recent = {camera: Recent(time.monotonic()) for camera in cameras}
         self._path = path
@@ -241,36 +240,36 @@ class Worker:
         with self._way_in:
             if self._shut.is_set():
                 return _drop(jobs)
-            ready = self._path.prepare([job.frame for job in jobs])
+            prepared = self._path.prepare([job.frame for job in jobs])
         _lap(jobs, "prepare")
         passage.enter("infer")
         _lap(jobs, "wait")
         if self._shut.is_set() or self._path.given_up != given_up:
             # They are old by now, and newer ones wait.
             return _drop(jobs)
-        wanted = Wanted.union(job.wanted for job in jobs)
-        begun = self._infer(ready, wanted, room=partial(passage.leave, "prepare"))
+        wanted = RequestedOutputs.union(job.wanted for job in jobs)
+        inferred = self._infer(prepared, wanted, on_free=partial(passage.leave, "prepare"))
         _lap(jobs, self._path.steps[0])
         passage.enter("finish")
-        finishing = self._path.spare.submit(self._fuse, jobs, begun)
+        finishing = self._path.spare.submit(self._fuse, jobs, inferred)
         passage.leave("infer")
         finishing.result()
         return None
 
-    def _infer(self, ready: Any, wanted: Wanted, room: Callable[[], None]) -> Any:
+    def _infer(self, prepared: Any, wanted: RequestedOutputs, on_free: Callable[[], None]) -> Any:
         try:
-            begun = self._path.infer(ready, self.terms, wanted, room)
+            inferred = self._path.infer(prepared, self.config, wanted, on_free)
         except OutputError:  # the models run, and would give the same loaded anew
             raise
         except Exception as error:
             self.watchdog.failed(cause_of(error), time.monotonic())
             raise
         self.watchdog.answered()
-        return begun
+        return inferred
 
-    def _fuse(self, jobs: Sequence[_Job], begun: Any) -> None:
+    def _fuse(self, jobs: Sequence[_Job], inferred: Any) -> None:
         _lap(jobs, "wait")
-        results = self._path.fuse(begun)
+        results = self._path.fuse(inferred)
         _lap(jobs, self._path.steps[1])
         for job, result in zip(jobs, results, strict=True):
             with self._caught(job):

@@ -9,9 +9,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from classaug_ros.archive import Archive, BrokenArchiveError
 from classaug_ros.errors import ConfigError
-from classaug_ros.task import Task
+from classaug_ros.io.archive import Archive, BrokenArchiveError
+from classaug_ros.rules.task import Task
 
 Prefer = Literal["evidence", "main"]
 """Who decides among main classes: the evidence, or the main model."""

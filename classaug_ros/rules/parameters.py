@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, get_type_hints
 
-from classaug_ros.errors import ConfigError, shown
+from classaug_ros.errors import ConfigError, quoted
 
 
 @dataclass(frozen=True)
@@ -103,11 +103,11 @@ def _checked(name: str, kind: str, values: Mapping[str, object]) -> Any:
     array = kind.endswith("_array")
     items = value if array else [value]
     if not isinstance(items, Sequence) or isinstance(items, str):
-        raise ConfigError(f"rules.{name}: expected {kind}, found {shown(value)}")
+        raise ConfigError(f"rules.{name}: expected {kind}, found {quoted(value)}")
     if not items:
         raise ConfigError(f"rules.{name}: expected {kind}, found an empty one")
     for item in items:
         right = isinstance(item, _ITEM[kind.removesuffix("_array")]) and not isinstance(item, bool)  # type: ignore[arg-type]
         if not right or (isinstance(item, int) and abs(item) >= 2**63):  # ROS's integers have 64 bits
-            raise ConfigError(f"rules.{name}: expected {kind}, found {shown(item)}")
+            raise ConfigError(f"rules.{name}: expected {kind}, found {quoted(item)}")
     return list(items) if array else value

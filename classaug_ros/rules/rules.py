@@ -13,15 +13,15 @@ from typing import Any, Literal, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from classaug_ros import yamlfile
-from classaug_ros.errors import ConfigError, shown
-from classaug_ros.files import read_whole, shown_path, write_all
-from classaug_ros.labels import LabelMap, LabelSpace
+from classaug_ros.errors import ConfigError, quoted
+from classaug_ros.io import yamlfile
+from classaug_ros.io.files import quoted_path, read_whole, write_all
+from classaug_ros.io.yamlfile import read_mapping
+from classaug_ros.models.labels import LabelMap, LabelSpace
 from classaug_ros.rules.evidence import Evidence
 from classaug_ros.rules.parameters import Provenance, as_yaml, checked, flatten
 from classaug_ros.rules.table import constrain, cooccurrence, purity
-from classaug_ros.task import Task
-from classaug_ros.yamlfile import read_mapping
+from classaug_ros.rules.task import Task
 
 FORMAT = 2
 MAX_BYTES = 2**30
@@ -63,7 +63,7 @@ class Rules:
         self._check_classes()
         self._check_table()
         if self.kind not in KINDS:
-            raise ConfigError(f"kind: expected one of {', '.join(KINDS)}, found {shown(self.kind)}")
+            raise ConfigError(f"kind: expected one of {', '.join(KINDS)}, found {quoted(self.kind)}")
         if self.evidence is not None:
             self.evidence.check(len(self.output), len(self.main_classes), len(self.sub_classes))
         elif self.kind == "probability":
@@ -78,7 +78,7 @@ class Rules:
             raise ConfigError("class_sources must be 'main' for each main class, then 'added' for each further one")
         unknown = set(self.output.names[m:]).difference(self.sub_classes)
         if unknown:
-            raise ConfigError(f"added class {shown(min(unknown))} is not among sub_classes")
+            raise ConfigError(f"added class {quoted(min(unknown))} is not among sub_classes")
 
     def _check_table(self) -> None:
         m, n = len(self.main_classes), len(self.sub_classes)
@@ -129,7 +129,7 @@ class Rules:
                 missing, or another than the parameters were written with.
         """
         if (found := values.get("format")) not in (None, FORMAT):  # first: another format's names and types may differ
-            raise ConfigError(f"rules.format: expected {FORMAT}, found {shown(found)}; learn the rules again")
+            raise ConfigError(f"rules.format: expected {FORMAT}, found {quoted(found)}; learn the rules again")
         given = checked(values)
         provenance = {field.name: _as_field(given[f"provenance.{field.name}"]) for field in fields(Provenance)}
         shape = len(given["main_classes"]), len(given["sub_classes"])
@@ -244,13 +244,13 @@ def _evidence(folder: Path, name: str, sha256: str) -> Evidence | None:
     found = hashlib.sha256(data).hexdigest()
     if found != sha256:
         raise ConfigError(
-            f"arrays: {shown_path(path)} is not the file these rules were written with (SHA-256 {found[:12]}, expected "
-            f"{shown(sha256[:12])[1:-1]}); learn the rules again"
+            f"arrays: {quoted_path(path)} is not the file these rules were written with (SHA-256 {found[:12]}, "
+            f"expected {quoted(sha256[:12])[1:-1]}); learn the rules again"
         )
     try:
         return Evidence.from_bytes(data)
     except ConfigError as error:
-        raise ConfigError(f"arrays: {shown_path(path)} {error}") from None
+        raise ConfigError(f"arrays: {quoted_path(path)} {error}") from None
 
 
 def _as_field(value: object) -> Any:

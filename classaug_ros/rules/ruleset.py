@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from classaug_ros.errors import ConfigError
-from classaug_ros.labels import LabelMap, LabelSpace
+from classaug_ros.models.labels import LabelMap, LabelSpace
 from classaug_ros.rules.rules import Rules
 
 

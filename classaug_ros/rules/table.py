@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from classaug_ros.labels import LabelMap
-from classaug_ros.task import Task
+from classaug_ros.models.labels import LabelMap
+from classaug_ros.rules.task import Task
 
 NO_RULE = -1  # f of a pair never seen, or seen too seldom
 

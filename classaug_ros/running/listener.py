@@ -16,7 +16,7 @@ from sensor_msgs.msg import Image
 
 from classaug_ros.data.bags import IMAGE, decode_message
 from classaug_ros.data.groundtruth import label_image
-from classaug_ros.labels import LabelMap
+from classaug_ros.models.labels import LabelMap
 from classaug_ros.running.companion import Companion
 
 DEPTH = 50  # labels that may wait while one is written

@@ -13,8 +13,8 @@ from pathlib import Path
 from types import TracebackType
 
 from classaug_ros.errors import ClassaugError
-from classaug_ros.fastdds import profiles_variable
-from classaug_ros.shipped import shipped
+from classaug_ros.io.shipped import shipped
+from classaug_ros.running.fastdds import profiles_variable
 
 END_TIMEOUT = 10.0  # seconds a node may take to end
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -50,7 +50,7 @@ class NodeProcess:
             name: the node's name, which its topics begin with.
         """
         arguments = [word for given, value in parameters.items() for word in ("-p", f"{given}:={value}")]
-        command = [sys.executable, "-m", "classaug_ros.running.tethered", "--ros-args", "-r", f"__node:={name}"]
+        command = [sys.executable, "-m", "classaug_ros.node.tethered", "--ros-args", "-r", f"__node:={name}"]
         self._log = log
         with log.open("wb") as output:
             self._process = subprocess.Popen(  # noqa: S603 (ours)

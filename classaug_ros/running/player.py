@@ -23,7 +23,7 @@ from rosgraph_msgs.msg import Clock
 
 from classaug_ros.data.bags import BagMessage, BagReader, BagTopic
 from classaug_ros.errors import ConfigError
-from classaug_ros.interruption import interruption
+from classaug_ros.io.interruption import interruption
 
 NODE_NAME = "classaug_play"
 CLOCK = "/clock"

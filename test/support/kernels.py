@@ -9,7 +9,7 @@ import pytest
 import torch
 from numpy.typing import DTypeLike
 
-from classaug_ros.gpu.fusion import Result
+from classaug_ros.fusion.gpu.fuse import Result
 
 CPU = torch.device("cpu")
 POISON = 77

@@ -10,13 +10,13 @@ import numpy as np
 
 from classaug_ros.data.dataset import Dataset, load_dataset
 from classaug_ros.data.examples import Example, Source
-from classaug_ros.decision import Decision
 from classaug_ros.evaluation.evaluate import Evaluation, Watcher, evaluate
-from classaug_ros.models import load_model
-from classaug_ros.pipeline import Pipeline
-from classaug_ros.report import Pictures, Turned, build_report
+from classaug_ros.evaluation.report import ClassChanges, Pictures, build_report
+from classaug_ros.models.card import load_model
+from classaug_ros.pipeline.cpu import Pipeline
 from classaug_ros.rules import Evidence, Kind, Provenance, Rules, RuleSet, derive, groups_of
-from classaug_ros.task import Task
+from classaug_ros.rules.decision import Decision
+from classaug_ros.rules.task import Task
 from support.tinymodels import World, random_evidence
 
 CAMERAS = ("/front/image_raw", "/rear/image_raw")
@@ -86,8 +86,8 @@ def evaluate_world(
     source: Source = dataset if truth else Drive(dataset)
     rules = RuleSet([world_rules(world, kind, 3)])
     with Pipeline(load_model(world.main), load_model(world.sub)) as pipeline:
-        turned, pictures = Turned(rules), Pictures(source, tasks, rules)
-        watching: list[Watcher] = [turned, pictures, *watchers]
+        class_changes, pictures = ClassChanges(rules), Pictures(source, tasks, rules)
+        watching: list[Watcher] = [class_changes, pictures, *watchers]
         evaluation = evaluate(pipeline, source, tasks, rules, decision, watchers=watching)
-        report = build_report(evaluation, pipeline, source, turned=turned, live=live)
+        report = build_report(evaluation, pipeline, source, class_changes=class_changes, live=live)
     return Evaluated(world, source, rules, evaluation, pictures, report)

@@ -19,8 +19,8 @@ import pytest
 from rclpy.event_handler import PublisherEventCallbacks, SubscriptionEventCallbacks
 from rclpy.qos import QoSProfile
 
-from classaug_ros.fastdds import profiles_variable
 from classaug_ros.running.companion import Companion
+from classaug_ros.running.fastdds import profiles_variable
 from support import programs
 from support.programs import PATIENCE, PROJECT, program
 

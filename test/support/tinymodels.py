@@ -15,9 +15,9 @@ import yaml
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from classaug_ros.models import Model, load_model
+from classaug_ros.models.card import Model, load_model
 from classaug_ros.rules import Evidence, Kind, Provenance, Rules, derive, groups_of
-from classaug_ros.task import Task
+from classaug_ros.rules.task import Task
 
 OPSET = 17
 TURNS = 2**24  # of a loop without an end in sight

@@ -17,7 +17,7 @@ from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray
 from sensor_msgs.msg import Image
 
-from classaug_ros.models import load_model
+from classaug_ros.models.card import load_model
 from support.programs import PATIENCE
 from support.ros import Gathered, Peer, Process, own_domain
 from support.tinymodels import SUB_CLASSES, Trap, random_rules, write_model, write_world

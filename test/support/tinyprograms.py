@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from classaug_ros.models import Model, load_model
+from classaug_ros.models.card import Model, load_model
 from classaug_ros.rules import Kind, RuleSet
 from support.tinymodels import World, random_rules, write_world
 

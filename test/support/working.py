@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 
 from classaug_ros.errors import ImageError
-from classaug_ros.images import Frame
+from classaug_ros.imaging.images import Frame
 from classaug_ros.node.cameras import Counts, Turns
 from classaug_ros.node.watchdog import Watchdog
 from classaug_ros.node.worker import Worker
-from classaug_ros.path import FramePath, Terms, Wanted
-from classaug_ros.pipeline import Augmented
+from classaug_ros.pipeline.cpu import Augmented
+from classaug_ros.pipeline.frame_path import FramePath, FusionConfig, RequestedOutputs
 from support.programs import PATIENCE
 
 
@@ -32,8 +32,8 @@ class Listener:
         self.publishing: Callable[[], object] = lambda: None
         self.decoding: Callable[[], object] = lambda: None
 
-    def wanted(self) -> Wanted:
-        return Wanted(self.listening, self.listening, self.listening, self.listening and self.asking)
+    def wanted(self) -> RequestedOutputs:
+        return RequestedOutputs(self.listening, self.listening, self.listening, self.listening and self.asking)
 
     def decode(self, message: Any) -> Frame:
         self.decoding()
@@ -41,7 +41,7 @@ class Listener:
             raise ImageError(f"message is {message!r}")
         return Frame(message, "rgb")
 
-    def publish(self, message: Any, augmented: Augmented, wanted: Wanted) -> None:  # noqa: ARG002
+    def publish(self, message: Any, augmented: Augmented, wanted: RequestedOutputs) -> None:  # noqa: ARG002
         self.publishing()
         self.results.append((message, deepcopy(augmented)))  # a path may use its arrays again
 
@@ -52,7 +52,7 @@ class Listener:
 @contextmanager
 def started(
     path: FramePath,
-    terms: Terms,
+    terms: FusionConfig,
     cameras: Iterable[str],
     log: Callable[[str], None] = print,
     reloads: int = 3,

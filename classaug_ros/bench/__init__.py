@@ -1,1 +1,0 @@
-"""Measurements: ``steps`` of a frame within one process, and the ``running`` node over ROS."""

@@ -1,0 +1,1 @@
+"""Files: written whole, YAML, array archives, what the package ships, and an orderly Ctrl-C."""
