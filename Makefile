@@ -1,7 +1,7 @@
 # Needs Python 3.10 to 3.13 and make, nothing else.
 #   make demo                      the whole of it on a drawn drive
-#   make test                      lint, types and the tests of the first tier, two at once; make lint for the first two
-#   make test-all                  lint, types, all tests and their coverage, as CI runs them; test/README.md says more
+#   make test                      lint, types and the tests of the first tier, as CI runs them; make lint for the first two
+#   make test-all                  lint, types, all tests and their coverage; test/README.md says more
 #   make test-newest               the tests with the newest libraries that are published; make test-oldest with the oldest
 #                                  that setup.py admits (PYTHON=python3.10 or 3.11)
 #   make soak [MINUTES=30]         the node under more load than it can answer

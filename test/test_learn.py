@@ -349,10 +349,10 @@ def test_memory_does_not_grow_with_the_images(tmp_path: Path) -> None:
 CHILD = """
 import signal, sys
 from classaug_ros import cli
-from classaug_ros.learning import learn, samples
+from classaug_ros.learning import learn, score_samples
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it in what runs in its background
 learn.CHECKPOINT_SECONDS = 0.0
-samples.PER_CLASS_IN_ALL = 1000
+score_samples.PER_CLASS_IN_ALL = 1000
 sys.exit(cli.main(sys.argv[1:]))
 """
 

@@ -39,7 +39,7 @@ def test_a_main_thread_that_hangs_is_left(number: signal.Signals) -> None:
 
 
 def test_a_thread_that_hangs_is_left_at_the_end() -> None:
-    unlimited = f"sys.modules[Ending.__module__].LIMIT = {HANGING};"
+    unlimited = f"sys.modules[Shutdown.__module__].LIMIT = {HANGING};"
     program = f"{MADE}{unlimited}{HANGS}{READY}shutdown.requested.wait(); sys.exit(shutdown.leave(0))"
     code, seconds, output = ended(program, signal.SIGTERM)
     assert (code, output) == (0, "[WARN] [classaug_node]: left without waiting for classaug hanging\n")

@@ -140,7 +140,7 @@ class NewestFrames:
             slot.done[outcome] += 1
 
     def close(self) -> None:
-        """Drop what waits and let ``take`` return None."""
+        """Drop what waits and let ``take`` return nothing."""
         with self._changed:
             self._open = False
             for slot in self._slots.values():

@@ -99,7 +99,7 @@ class ClassaugNode(LifecycleNode):
 
     @_reported
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Check the parameters, load models and rules, make publishers and the service."""
+        """Check the parameters, load models and rules, make publishers."""
         self._problem = ""
         settings = self._table.settings()
         with ExitStack() as undo:

@@ -184,7 +184,7 @@ class GpuPath:
             on_free()
 
     def fuse(self, inferred: Launched) -> list[Augmented | OutputError]:
-        """Return what is wanted of each frame, in arrays that the third frame after it overwrites.
+        """Return what is wanted of each frame, in arrays that are overwritten ``frames_in_flight + 1`` frames later.
 
         In its place is an error where a model gives numbers that are none, or labels that its card does not have.
 
