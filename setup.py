@@ -42,7 +42,7 @@ setup(
     data_files=share_files(),
     zip_safe=False,
     python_requires=">=3.10",
-    # The oldest that `make test-oldest` runs the tests on. None is newer than what Ubuntu 24.04 ships, so that a colcon build on its
+    # The oldest that `make test-oldest` runs. None is newer than what Ubuntu 24.04 ships, so that a colcon build on its
     # packages asks for nothing newer; pip brings ONNX Runtime, whose quantiser is broken in 1.19, and rosbags, which
     # aborts a bag from 0.11.6 on.
     install_requires=[
