@@ -7,13 +7,14 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
 from classaug_ros.errors import ClassaugError
 from classaug_ros.io.shipped import shipped
+from classaug_ros.running.domain import own_domain
 from classaug_ros.running.fastdds import profiles_variable
 
 END_TIMEOUT = 10.0  # seconds a node may take to end
@@ -107,10 +108,22 @@ class NodeProcess:
 
 @contextmanager
 def ros_environment() -> Iterator[None]:
-    """Keep topics on this machine, apart from other ROS programs unless a domain is set, with the shipped profile."""
+    """Keep topics on this machine, in a domain of their own unless one is set, with the shipped profile.
+
+    Raises:
+        ClassaugError: every domain is in use.
+    """
+    with ExitStack() as stack:
+        domain = os.environ.get("ROS_DOMAIN_ID") or str(stack.enter_context(own_domain()))
+        stack.enter_context(_environment(domain))
+        yield
+
+
+@contextmanager
+def _environment(domain: str) -> Iterator[None]:
     ours = {
         "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
-        "ROS_DOMAIN_ID": os.environ.get("ROS_DOMAIN_ID", "77"),
+        "ROS_DOMAIN_ID": domain,
         # Shared memory large enough for images; Fast DDS' default sends them in pieces over UDP and loses some.
         profiles_variable(): str(shipped("fastdds.xml")),
     }

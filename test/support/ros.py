@@ -34,7 +34,7 @@ _locks: dict[int, IO[str]] = {}
 def own_domain() -> Iterator[int]:
     """Hold a ROS domain that no other test on this machine uses, kept on the loopback interface."""
     for domain in DOMAINS:
-        path = Path(tempfile.gettempdir()) / f"classaug-test-domain-{domain}.lock"
+        path = Path(tempfile.gettempdir()) / f"classaug-domain-{domain}.lock"
         with path.open("a+") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
