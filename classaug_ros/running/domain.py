@@ -31,9 +31,7 @@ def own_domain() -> Iterator[int]:
             finally:
                 os.close(lock)
             return
-    raise ClassaugError(
-        f"all ROS domains from {DOMAINS[-1]} to {DOMAINS[0]} are in use; set ROS_DOMAIN_ID"
-    )
+    raise ClassaugError(f"all ROS domains from {DOMAINS[-1]} to {DOMAINS[0]} are in use; set ROS_DOMAIN_ID")
 
 
 def _lock(path: Path) -> int | None:
