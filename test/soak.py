@@ -38,10 +38,11 @@ RELOAD_PERIOD = 3.0  # s
 SUBSCRIBER_PERIOD = 0.5  # s; one comes, or goes
 SAMPLE_PERIOD = 0.5  # s
 BURST = 0.5  # s that may be made up for at once; of more the middleware would replace frames, which nobody counts
-DEPTH = 300  # frames of a camera that the middleware keeps for the node, several times what comes between two reports
+DEPTH = 100  # frames of a camera that the middleware keeps for the node, at most
+UNDER_WAY = 0.9 * DEPTH  # frames sent to a camera that the node has not told of, which it does once a second
 KEPT = 0.9  # of the labels published, at least, that come
 SETTLE = 2.5  # s until frames under way have come
-PATIENCE = 120.0  # s until what became of a frame is told
+PATIENCE = 120.0  # s until the first frame is answered, and until what became of a frame is told
 WARM = 1.1 * WINDOW  # s; until then the latencies of the diagnostics gather
 WARM_SHARE = 0.1  # of the time, at least that long too: a large model's memory settles for minutes
 GROWTH = 32  # bytes per frame that memory may grow by; half an hour was measured to take 8
@@ -180,8 +181,11 @@ def soak(seconds: float, load: Load, models: tuple[Path, Path], task: Path) -> S
 
 def _wait(load: Load, node: NodeProcess, traffic: Traffic) -> None:
     """Wait until a frame of every camera was answered: what is lost before that, nobody can count."""
+    deadline = time.monotonic() + PATIENCE
     while sum(int(values["frames out"]) > 0 for values in traffic.status.values()) < load.cameras:
         node.check()
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"the node did not answer every camera within {PATIENCE:.0f} s: {node.last_line()}")
         if traffic.read():
             traffic.publish(0)
         time.sleep(0.1)
@@ -216,9 +220,9 @@ def _send(
 
 
 def _let_catch_up(sent: int, node: NodeProcess, traffic: Traffic) -> None:
-    """Wait while more than ``DEPTH / 2`` of the frames sent to a camera are not told of, on a busy machine."""
+    """Wait while more than ``UNDER_WAY`` of the frames sent to a camera are not told of, on a busy machine."""
     deadline = time.monotonic() + PATIENCE
-    while (missing := sent - min(_told(values) for values in traffic.status.values())) > DEPTH / 2:
+    while (missing := sent - min(_told(values) for values in traffic.status.values())) > UNDER_WAY:
         node.check()
         if time.monotonic() > deadline:
             raise RuntimeError(f"{missing} of {sent} frames of a camera were not told of within {PATIENCE:.0f} s")
