@@ -85,7 +85,7 @@ class Environment:
         if lock == "newest":
             self._pip("the newest of pip", "--upgrade", "pip")
             asked = [f"-r{REQUIREMENTS}/{name}.in" for name in ("kilted", "dev")]
-            self._pip("the newest of all", *asked, "--editable", str(REQUIREMENTS.parent))
+            self._pip("the newest of all", *asked, "--editable", f"{REQUIREMENTS.parent}[fast]")
         else:
             self._install(lock)
         self._lock.write_text(lock)

@@ -18,7 +18,7 @@ import classaug_ros
 
 PROJECT = Path(__file__).resolve().parents[1]
 PACKAGE = "classaug_ros"
-NOT_OURS = (".git", ".venv", ".ruff_cache", ".mypy_cache", ".pytest_cache", ".hypothesis", "__pycache__")
+NOT_OURS = (".git", ".venv*", ".ruff_cache", ".mypy_cache", ".pytest_cache", ".hypothesis", "__pycache__")
 BUILT = ("build", "install", "log", "demo-output", "*.egg-info")
 
 ROSDEP_KEYS = {
@@ -84,7 +84,7 @@ def libraries(path: Path) -> set[str]:
     return {name.partition(".")[0] for name in imports(path, running=True)}
 
 
-NOT_EVERYWHERE = {"tensorrt", "tensorrt_rtx", "torch", "torch.nn.functional", "transformers", "triton"}
+NOT_EVERYWHERE = {"av", "tensorrt", "tensorrt_rtx", "torch", "torch.nn.functional", "transformers", "triton"}
 HEAVY = {
     *("cv2", "numba", "onnx", "onnxruntime", "rclpy", "rosbags"),
     *("tensorrt", "tensorrt_rtx", "torch", "transformers", "triton"),
