@@ -74,7 +74,7 @@ def by_stamp(annotations: Annotations, files: Sequence[Path], tolerance: int) ->
             found = _nearest(stamps, stamp, tolerance)
             if found is None:
                 return None
-            _see_once(seen, stamp, f"{by_time[found].parent}")
+            _see_once(seen, stamp, str(by_time[found].parent))
             return annotations.read_label(by_time[found]), abs(found - stamp)
 
         yield find
